@@ -1,0 +1,27 @@
+//! The words and the rules of webhook delivery, as pure values and functions.
+//!
+//! Nothing here knows a runtime, a socket, SQL or a clock: time and randomness come in as
+//! arguments, so every rule can be tested as a table. Rooms, in reading order:
+//!
+//! - [`time`] and [`id`]: how moments and things are named, inside and outside;
+//! - [`catalog`]: which events exist; [`event`]: from a publisher's bytes to an accepted fact;
+//! - [`team`] and [`key`]: who may do what, and how much of it ([`rate`]);
+//! - [`endpoint`]: where deliveries go, for which events, signed with which secrets;
+//! - [`attempt`]: one HTTP try and why it failed; [`retry`]: what follows from it;
+//! - [`health`]: what a row of failures says about an endpoint;
+//! - [`delivery`]: one event owed to one endpoint, and its status;
+//! - [`brand`]: the names a receiver sees.
+
+pub mod attempt;
+pub mod brand;
+pub mod catalog;
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod health;
+pub mod id;
+pub mod key;
+pub mod rate;
+pub mod retry;
+pub mod team;
+pub mod time;
