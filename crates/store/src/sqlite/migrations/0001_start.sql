@@ -25,6 +25,8 @@ CREATE TABLE teams (
 CREATE UNIQUE INDEX teams_by_external_id ON teams (external_id) WHERE deleted_at IS NULL;
 -- The list of teams and its total.
 CREATE INDEX teams_living ON teams (id) WHERE deleted_at IS NULL;
+-- What retention looks through.
+CREATE INDEX teams_deleted ON teams (deleted_at) WHERE deleted_at IS NOT NULL;
 
 -- API keys; a deleted key's row is gone. Keys are looked up in memory, by hash.
 CREATE TABLE api_keys (
