@@ -7,5 +7,6 @@ mod files;
 mod house;
 mod idempotency;
 mod log;
+mod machine;
 mod retention;
 mod teams;
