@@ -6,8 +6,8 @@
 //!   ([`HexSignature`], [`StandardSignature`]);
 //! - `header`: finding a header and reading a signature or a time out of it;
 //! - `verify`: whether a delivery is genuine and recent ([`Verifier`], [`Scheme`], [`Verified`]);
-//! - `failure`: everything that can be wrong with a delivery, as values and as sentences
-//!   ([`Failure`], [`SecretMistake`], [`BodyChange`]);
+//! - `failure`: everything that can be wrong with a delivery, as values ([`Failure`],
+//!   [`SecretMistake`], [`BodyChange`]); `sentence`: how each is put to people;
 //! - `explain`: which mistake made a well-formed signature differ;
 //! - `json`: the other ways to write the same JSON text, which `explain` tries.
 //!
@@ -20,6 +20,7 @@ mod explain;
 mod failure;
 mod header;
 mod json;
+mod sentence;
 mod sign;
 mod verify;
 

@@ -33,16 +33,6 @@ impl Scheme {
             Self::Standard => STANDARD_PREFIX,
         }
     }
-
-    /// Where its values are, for a sentence.
-    pub(crate) fn home(self) -> &'static str {
-        match self {
-            Self::VantageKit => {
-                "this scheme's is the one whose name ends in -Signature after the sender's prefix"
-            }
-            Self::Standard => "this scheme's is webhook-signature",
-        }
-    }
 }
 
 /// Which header held the signature that was right.
