@@ -23,12 +23,23 @@ pub const BATCH_EVENTS_MAX: usize = 1000;
 
 /// Why a batch was not accepted, none of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}{problem}", index.map(|index| format!("events[{index}]: ")).unwrap_or_default())]
+#[error("{}{problem}", self.place())]
 pub struct BatchProblem {
     /// Which event is wrong, counted from 0; none where the batch as a whole is.
     pub index: Option<usize>,
     /// What is wrong; its pointer starts at the batch, such as `/events/3/data/name`.
     pub problem: EventProblem,
+}
+
+impl BatchProblem {
+    /// Names the event where the problem's own sentence has no pointer that does.
+    fn place(&self) -> String {
+        use EventProblem::{InvalidJson, InvalidPayload, TooLarge, UnknownType};
+        match (self.index, &self.problem) {
+            (Some(index), UnknownType(_) | TooLarge { .. }) => format!("/events/{index}: "),
+            (_, InvalidJson(_) | InvalidPayload { .. }) | (None, _) => String::new(),
+        }
+    }
 }
 
 impl From<EventProblem> for BatchProblem {
