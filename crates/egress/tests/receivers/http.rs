@@ -292,7 +292,11 @@ async fn every_receiver_comes_to_the_outcome_its_answer_deserves() {
             let address = peer(move |stream, _| play(stream, script.clone(), then)).await;
             let url = url(format!("http://{address}/hook"));
             let (connections, body) = (Connections::default(), Bytes::from_static(b"{}"));
-            let deadline = Duration::from_millis(1000);
+            let waits = matches!(
+                expect,
+                Expect::Fail(Reason::ResponseTimeout | Reason::BodyTimeout, _)
+            );
+            let deadline = Duration::from_millis(if waits { 500 } else { 10_000 });
             let exchange = post_with(&egress, &connections, &url, body, deadline).await;
             let shown: String = text.chars().take(120).collect();
             let context = format!("{shown:?} then {then:?}: {exchange:?}");
@@ -593,7 +597,7 @@ async fn one_deadline_ends_a_drip_wherever_it_drips() {
         let took = begun.elapsed();
         assert!(exchange.timings.first_byte_ms.is_some_and(|ms| ms < 300));
         assert_eq!(reason(exchange), expected);
-        assert!((300..600).contains(&took.as_millis()), "{took:?}");
+        assert!((300..2000).contains(&took.as_millis()), "{took:?}");
     }
 }
 
