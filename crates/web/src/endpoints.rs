@@ -169,7 +169,7 @@ fn read_subscription(app: &App, names: Option<Vec<String>>) -> Result<Subscripti
 /// Checks a URL by the rules, then by the addresses behind it; a host name that does not resolve
 /// is a warning only, since it may be about to be made.
 async fn read_url(app: &App, text: &str) -> Result<(ReceiverUrl, Vec<String>), Problem> {
-    let url = ReceiverUrl::parse(text, &app.policy)?;
+    let url = ReceiverUrl::parse(text, &app.engine.options().policy)?;
     match app.engine.transport().probe(&url).await {
         Probe::Reachable => Ok((url, Vec::new())),
         Probe::Unresolved(sentence) => Ok((url, vec![sentence])),
