@@ -200,6 +200,9 @@ impl Lane {
             return Next::default(); // it waits in the store for a poke
         }
         let mut state = self.lock();
+        if state.held.contains(&try_of(&delivery)) {
+            return Next::default(); // a page brought it before its offer came
+        }
         if state.pulling {
             state.pass.offer(delivery);
         } else if state.has_room(delivery.body.len()) {
