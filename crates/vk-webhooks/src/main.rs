@@ -1,2 +1,31 @@
-//! placeholder
-fn main() {}
+//! `vk-webhooks`: the service, its demo and its tools in one binary.
+//!
+//! Rooms, in reading order:
+//!
+//! - [`cli`]: what can be typed;
+//! - [`config`]: where settings come from; [`logging`]: how log lines are written;
+//! - [`serve`]: the service, from start to stop;
+//! - [`receiver`]: a local HTTPS receiver that verifies what it gets; [`client`]: asking the API;
+//! - [`demo`]: all of it together, to be looked at;
+//! - [`tools`]: `verify`, `listen` and `trigger`.
+
+mod cli;
+mod config;
+mod logging;
+mod serve;
+
+use std::process::ExitCode;
+
+/// The allocator: many small, short-lived buffers over many threads are what it is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
