@@ -12,7 +12,7 @@ pub(super) fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit.clone()) {
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
             info!("the limit of open files could not be raised: {error}");
             limit = getrlimit(Resource::Nofile);
         }
