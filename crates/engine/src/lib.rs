@@ -1,52 +1,106 @@
 //! When and how to deliver: roster, lanes, attempts, recovery.
 //!
-//! SKELETON of the public surface.
+//! The engine takes published events in, makes them durable through the store and sees to it
+//! that each delivery is attempted on schedule until it arrived or is given up. Memory is a cache
+//! of the store: losing all of it loses nothing. Rooms, in reading order:
+//!
+//! - [`clock`]: where the time comes from;
+//! - `house`: what the rooms share, and how all of it ends;
+//! - `roster`: who is who, without asking the store;
+//! - `publish`: match, commit, offer; `changes`: what is changed by hand;
+//! - `lane`: one endpoint's deliveries, in order and in bounded memory;
+//! - `sender`: one attempt; `recorder`: many outcomes in one commit;
+//! - `puller`: reading from the store what is due; `wakeups`: the one timer;
+//! - `metrics`: what is counted.
 
+mod changes;
+pub mod clock;
+mod house;
+mod lane;
+mod metrics;
+mod publish;
+mod puller;
+mod recorder;
+mod roster;
+mod sender;
+mod wakeups;
+
+use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egress::{ReceiverUrl, Transport};
+use egress::{Policy, ReceiverUrl, Transport};
 use model::brand::Brand;
 use model::endpoint::{Endpoint, Secret, Subscription};
 use model::event::NewEvent;
 use model::id::{DeliveryId, EndpointId, KeyId, TeamId};
-use model::key::{ApiKey, KeyHash, NewKey, Scopes};
+use model::key::{ApiKey, KeyHash, NewKey, OPERATOR_KEY_PREFIX, Scopes};
 use model::retry::RetrySchedule;
 use model::team::{Plans, Team};
 use model::time::Timestamp;
-use store::{Accepted, RetryFilter, Store, StoreError};
+use store::{Accepted, Page, PageRequest, RetryFilter, Store, StoreError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// Where the time comes from.
-pub trait Clock: Send + Sync + 'static {
-    /// The wall clock: what a receiver and a log reader see.
-    fn now(&self) -> Timestamp;
-    /// As the wall clock when the process started, but never stepped: what retries wait by.
-    fn steady(&self) -> Timestamp;
-}
+pub use clock::{Clock, SystemClock, VirtualClock};
+
+use house::House;
+use metrics::Metrics;
+use sender::HeaderNames;
+
+/// How long an idempotency key is remembered (contract, `POST /v1/events`).
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How often the times at which keys were used are written down.
+const KEY_USE_FLUSHED: Duration = Duration::from_secs(30);
 
 /// How the engine delivers.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// When to retry.
     pub schedule: RetrySchedule,
-    /// How long one attempt may take.
+    /// How long one attempt may take, from its start to the last byte of the response.
     pub attempt_timeout: Duration,
     /// What receivers see us as.
     pub brand: Brand,
     /// The plans and their limits.
     pub plans: Plans,
-    /// Attempts in flight: in all.
+    /// What may be reached: the rules that endpoints' URLs are read by.
+    pub policy: Policy,
+    /// Attempts in flight in all: each costs a connection, so a file descriptor.
     pub max_in_flight: usize,
-    /// Attempts in flight: of one team.
+    /// Attempts in flight of one team: what it can take from the others at most.
     pub max_in_flight_per_team: usize,
-    /// Attempts in flight: to one endpoint.
+    /// Attempts in flight to one endpoint: how many connections a receiver sees at most.
     pub max_in_flight_per_endpoint: usize,
 }
 
-/// The engine. Cheap to clone.
-#[derive(Clone)]
-pub struct Engine {
-    _inner: Arc<()>,
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            schedule: RetrySchedule::default(),
+            attempt_timeout: Duration::from_secs(10),
+            brand: Brand::default(),
+            plans: Plans::default(),
+            policy: Policy::default(),
+            max_in_flight: 4096,
+            max_in_flight_per_team: 512,
+            max_in_flight_per_endpoint: 64,
+        }
+    }
+}
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An option cannot be used: the sentence says which, and why.
+    #[error("{0}")]
+    Options(String),
+    /// The store could not be read.
+    #[error("cannot read the store: {0}")]
+    Store(#[from] StoreError),
 }
 
 /// Something to publish.
@@ -58,7 +112,7 @@ pub struct Publication {
     pub idempotency_key: Option<String>,
 }
 
-/// Why an endpoint or key verb was refused.
+/// Why a verb was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The team has no such thing.
@@ -73,6 +127,9 @@ pub enum Refusal {
     /// It clashes with what is there.
     #[error("{0}")]
     Conflict(String),
+    /// The machine gave no random bytes for a secret or a key.
+    #[error("the system has no random bytes to make a secret of: {0}")]
+    Randomness(String),
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -93,7 +150,7 @@ pub struct EndpointEdit {
     pub paused: Option<bool>,
 }
 
-/// Who a key belongs to. What `web` builds its `Caller` from.
+/// Who a key belongs to.
 #[derive(Clone, Debug)]
 pub enum Bearer {
     /// The operator.
@@ -107,169 +164,396 @@ pub enum Bearer {
     },
 }
 
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    house: Arc<House>,
+}
+
 impl Engine {
     /// Loads the roster, looks for unfinished work and starts delivering.
+    ///
+    /// # Errors
+    /// Where an option cannot be used, or the store cannot be read.
     pub async fn start(
-        _store: Store,
-        _transport: Arc<dyn Transport>,
-        _clock: Arc<dyn Clock>,
-        _options: EngineOptions,
-    ) -> Result<Self, StoreError> {
-        todo!()
+        store: Store,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+        options: EngineOptions,
+    ) -> Result<Self, StartError> {
+        let headers = HeaderNames::new(&options.brand).map_err(StartError::Options)?;
+        let (outcomes, to_record) = mpsc::channel(recorder::QUEUE);
+        let house = Arc::new(House {
+            store,
+            transport,
+            clock,
+            headers,
+            roster: roster::Roster::default(),
+            wakeups: wakeups::Wakeups::default(),
+            capacity: Semaphore::new(options.max_in_flight),
+            outcomes,
+            metrics: Metrics::new(),
+            changes: tokio::sync::Mutex::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            options,
+        });
+        let engine = Self { house };
+        let health = engine.load().await?;
+        tokio::spawn(recorder::record_all(
+            Arc::clone(&engine.house),
+            to_record,
+            health,
+        ));
+        tokio::spawn(Arc::clone(&engine.house).run_timer());
+        tokio::spawn(engine.clone().flush_key_use_regularly());
+        engine.recover().await?;
+        Ok(engine)
     }
-    /// Lets the attempts in flight end and be recorded, at most `grace`; starts no others.
-    pub async fn stop(&self, _grace: Duration) {
-        todo!()
+
+    /// Fills the roster; every endpoint's health, for the recorder.
+    async fn load(&self) -> Result<HashMap<EndpointId, model::health::Health>, StoreError> {
+        let house = &self.house;
+        let loaded = house.store.load().await?;
+        for team in loaded.teams {
+            house
+                .roster
+                .put_team(team, house.options.max_in_flight_per_team);
+        }
+        for key in loaded.keys {
+            house.roster.put_key(key);
+        }
+        if let Some(hash) = house.store.operator_key().await? {
+            house.roster.set_operator(hash);
+        }
+        Ok(loaded
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                house.admit(endpoint);
+                (endpoint.id, endpoint.health)
+            })
+            .collect())
+    }
+
+    /// Sets a wake-up for every endpoint with unfinished work: at once, where some is due.
+    async fn recover(&self) -> Result<(), StoreError> {
+        let house = &self.house;
+        // A clock set back while we were away leaves retries in a future it will take long to
+        // reach: none waits longer than its schedule's longest wait.
+        let latest = house.clock.steady().after(house.options.schedule.longest());
+        let pulled_in = house.store.pull_in_due(latest).await?;
+        if pulled_in > 0 {
+            tracing::warn!(
+                deliveries = pulled_in,
+                "deliveries were due later than any retry waits, so the clock was set back; they are due sooner now"
+            );
+        }
+        let work = house.store.lanes_with_work().await?;
+        let mut endpoints = 0_u64;
+        for (endpoint, at) in work {
+            let Some(lane) = house.roster.lane(endpoint) else {
+                continue;
+            };
+            if let Some(wake) = lane.due_later(at) {
+                house.wakeups.set(&lane, &wake);
+                endpoints += 1;
+            }
+        }
+        if endpoints > 0 {
+            tracing::info!(
+                endpoints,
+                "taking up the unfinished deliveries of endpoints"
+            );
+        }
+        Ok(())
+    }
+
+    /// Starts no other attempt, lets those in flight end and be recorded, at most `grace`.
+    /// What did not end in time will be attempted again by the next start.
+    pub async fn stop(&self, grace: Duration) {
+        if !self.house.close(grace).await {
+            tracing::warn!(
+                "attempts were still in flight when the time to stop was over; they will be made again"
+            );
+        }
+        self.flush_key_use().await;
     }
 
     /// The store, to look back in.
     pub fn store(&self) -> &Store {
-        todo!()
+        &self.house.store
     }
+
     /// The time.
     pub fn clock(&self) -> &dyn Clock {
-        todo!()
+        &*self.house.clock
     }
-    /// The real or scripted transport, for probing a URL.
+
+    /// What reaches receivers, for probing a URL.
     pub fn transport(&self) -> &dyn Transport {
-        todo!()
+        &*self.house.transport
     }
+
     /// The options it runs with.
     pub fn options(&self) -> &EngineOptions {
-        todo!()
+        &self.house.options
     }
 
     /// Who bears the key of this hash; none where there is no such key, it expired, or its team
     /// is gone. Notes that the key was used.
-    pub fn bearer(&self, _hash: &KeyHash) -> Option<Bearer> {
-        todo!()
+    pub fn bearer(&self, hash: &KeyHash) -> Option<Bearer> {
+        let house = &self.house;
+        if let Some(entry) = house.roster.key(hash) {
+            let now = house.clock.now();
+            if entry
+                .key
+                .expires_at
+                .is_some_and(|expires_at| expires_at <= now)
+            {
+                return None;
+            }
+            let team = house.roster.team(entry.key.team)?;
+            entry.note_use(now);
+            return Some(Bearer::Team {
+                team,
+                key: Arc::clone(&entry.key),
+            });
+        }
+        house.roster.is_operator(hash).then_some(Bearer::Operator)
     }
-    /// Makes this hash the operator's key (in memory; the store keeps it where it was generated).
-    pub fn set_operator_key(&self, _hash: KeyHash) {
-        todo!()
+
+    /// Makes this hash the operator's key while the engine runs.
+    pub fn set_operator_key(&self, hash: KeyHash) {
+        self.house.roster.set_operator(hash);
     }
+
+    /// Makes a new operator's key and keeps its hash in the store.
+    ///
+    /// # Errors
+    /// Where there are no random bytes, or the store cannot keep it.
+    pub async fn make_operator_key(&self) -> Result<NewKey, Refusal> {
+        let key = changes::new_key(OPERATOR_KEY_PREFIX)?;
+        self.house.store.set_operator_key(key.hash()).await?;
+        self.set_operator_key(key.hash());
+        Ok(key)
+    }
+
     /// The team an operator names by its external id.
-    pub fn team(&self, _external_id: &str) -> Option<Arc<Team>> {
-        todo!()
+    pub fn team(&self, external_id: &str) -> Option<Arc<Team>> {
+        self.house.roster.team_named(external_id)
     }
+
     /// The team inside.
-    pub fn team_by_id(&self, _team: TeamId) -> Option<Arc<Team>> {
-        todo!()
+    pub fn team_by_id(&self, team: TeamId) -> Option<Arc<Team>> {
+        self.house.roster.team(team)
     }
 
     /// Accepts events: durable, with their deliveries, when this returns. All or none.
+    ///
+    /// # Errors
+    /// See [`store::AcceptError`].
     pub async fn publish(
         &self,
-        _team: TeamId,
-        _publications: Vec<Publication>,
+        team: TeamId,
+        publications: Vec<Publication>,
     ) -> Result<Vec<Accepted>, store::AcceptError> {
-        todo!()
-    }
-    /// Sends an event to one endpoint whatever it subscribes to, as a test.
-    pub async fn send_test(
-        &self,
-        _team: TeamId,
-        _endpoint: EndpointId,
-        _event: NewEvent,
-    ) -> Result<DeliveryId, Refusal> {
-        todo!()
-    }
-    /// A fresh schedule for a delivery, under the same id.
-    pub async fn retry_delivery(
-        &self,
-        _team: TeamId,
-        _delivery: DeliveryId,
-    ) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// Fresh schedules for an endpoint's dead letters of a range; how many.
-    pub async fn retry_dead_letters(
-        &self,
-        _team: TeamId,
-        _endpoint: EndpointId,
-        _filter: RetryFilter,
-    ) -> Result<u64, Refusal> {
-        todo!()
+        let work = Arc::clone(&self.house).publish(team, publications);
+        to_the_end(work).await
     }
 
-    /// Makes a team. `Conflict` where the external id is taken.
+    /// Sends an event to one endpoint whatever it subscribes to, as a test.
+    ///
+    /// # Errors
+    /// Where the team has no such endpoint, it is disabled, or the store cannot take it.
+    pub async fn send_test(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+        event: NewEvent,
+    ) -> Result<DeliveryId, Refusal> {
+        to_the_end(Arc::clone(&self.house).send_test(team, endpoint, event)).await
+    }
+
+    /// A fresh schedule for a delivery in any state, under the same id.
+    ///
+    /// # Errors
+    /// Where the team has no such delivery, its endpoint was deleted, or the store cannot.
+    pub async fn retry_delivery(&self, team: TeamId, delivery: DeliveryId) -> Result<(), Refusal> {
+        to_the_end(Arc::clone(&self.house).retry_delivery(team, delivery)).await
+    }
+
+    /// Fresh schedules for an endpoint's dead letters of a range; how many.
+    ///
+    /// # Errors
+    /// Where the team has no such endpoint, or the store cannot.
+    pub async fn retry_dead_letters(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+        filter: RetryFilter,
+    ) -> Result<u64, Refusal> {
+        to_the_end(Arc::clone(&self.house).retry_dead_letters(team, endpoint, filter)).await
+    }
+
+    /// Makes a team; without an external id it gets a UUIDv7.
+    ///
+    /// # Errors
+    /// `Conflict` where the external id is taken.
     pub async fn create_team(
         &self,
-        _external_id: Option<String>,
-        _name: String,
-        _plan: String,
+        external_id: Option<String>,
+        name: String,
+        plan: String,
     ) -> Result<Team, Refusal> {
-        todo!()
+        to_the_end(Arc::clone(&self.house).create_team(external_id, name, plan)).await
     }
+
     /// Changes a team.
+    ///
+    /// # Errors
+    /// Where there is no such team, or the store cannot.
     pub async fn update_team(
         &self,
-        _team: TeamId,
-        _name: Option<String>,
-        _plan: Option<String>,
+        team: TeamId,
+        name: Option<String>,
+        plan: Option<String>,
     ) -> Result<Team, Refusal> {
-        todo!()
+        to_the_end(Arc::clone(&self.house).update_team(team, name, plan)).await
     }
-    /// Deletes a team with all it has.
-    pub async fn delete_team(&self, _team: TeamId) -> Result<(), Refusal> {
-        todo!()
+
+    /// Deletes a team with its keys and endpoints.
+    ///
+    /// # Errors
+    /// Where there is no such team, or the store cannot.
+    pub async fn delete_team(&self, team: TeamId) -> Result<(), Refusal> {
+        to_the_end(Arc::clone(&self.house).delete_team(team)).await
     }
 
     /// Makes an endpoint with a new secret.
+    ///
+    /// # Errors
+    /// Where the plan has no webhooks or grants no more endpoints, or the store cannot.
     pub async fn create_endpoint(
         &self,
-        _team: TeamId,
-        _url: &ReceiverUrl,
-        _description: Option<String>,
-        _subscription: Subscription,
+        team: TeamId,
+        url: &ReceiverUrl,
+        description: Option<String>,
+        subscription: Subscription,
     ) -> Result<Endpoint, Refusal> {
-        todo!()
+        let url = url.as_str().to_owned();
+        let house = Arc::clone(&self.house);
+        to_the_end(house.create_endpoint(team, url, description, subscription)).await
     }
+
     /// Changes an endpoint; when this returns no attempt starts by the old settings.
+    ///
+    /// # Errors
+    /// Where the team has no such endpoint, or the store cannot.
     pub async fn update_endpoint(
         &self,
-        _team: TeamId,
-        _endpoint: EndpointId,
-        _edit: EndpointEdit,
+        team: TeamId,
+        endpoint: EndpointId,
+        edit: EndpointEdit,
     ) -> Result<Endpoint, Refusal> {
-        todo!()
+        to_the_end(Arc::clone(&self.house).update_endpoint(team, endpoint, edit)).await
     }
-    /// Deletes an endpoint and cancels what it was owed.
-    pub async fn delete_endpoint(
-        &self,
-        _team: TeamId,
-        _endpoint: EndpointId,
-    ) -> Result<(), Refusal> {
-        todo!()
+
+    /// Deletes an endpoint, which cancels what it was owed.
+    ///
+    /// # Errors
+    /// Where the team has no such endpoint, or the store cannot.
+    pub async fn delete_endpoint(&self, team: TeamId, endpoint: EndpointId) -> Result<(), Refusal> {
+        to_the_end(Arc::clone(&self.house).delete_endpoint(team, endpoint)).await
     }
-    /// A new secret; the old one stays in use for `expire_old_after`. Returns the new one and
-    /// when the old one expires.
+
+    /// A new secret, and the endpoint with it; the old one stays in use for `expire_old_after`.
+    ///
+    /// # Errors
+    /// Where the team has no such endpoint, or the store cannot.
     pub async fn rotate_secret(
         &self,
-        _team: TeamId,
-        _endpoint: EndpointId,
-        _expire_old_after: Duration,
+        team: TeamId,
+        endpoint: EndpointId,
+        expire_old_after: Duration,
     ) -> Result<(Secret, Endpoint), Refusal> {
-        todo!()
+        to_the_end(Arc::clone(&self.house).rotate_secret(team, endpoint, expire_old_after)).await
     }
 
     /// Makes an API key.
+    ///
+    /// # Errors
+    /// Where the plan grants no more keys, or the store cannot.
     pub async fn create_key(
         &self,
-        _team: TeamId,
-        _name: String,
-        _scopes: Scopes,
-        _expires_at: Option<Timestamp>,
+        team: TeamId,
+        name: String,
+        scopes: Scopes,
+        expires_at: Option<Timestamp>,
     ) -> Result<(NewKey, ApiKey), Refusal> {
-        todo!()
+        to_the_end(Arc::clone(&self.house).create_key(team, name, scopes, expires_at)).await
     }
+
     /// Revokes an API key.
-    pub async fn delete_key(&self, _team: TeamId, _key: KeyId) -> Result<(), Refusal> {
-        todo!()
+    ///
+    /// # Errors
+    /// Where the team has no such key, or the store cannot.
+    pub async fn delete_key(&self, team: TeamId, key: KeyId) -> Result<(), Refusal> {
+        to_the_end(Arc::clone(&self.house).delete_key(team, key)).await
+    }
+
+    /// A team's keys, with when they were last used up to now.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub async fn keys(&self, team: TeamId, page: PageRequest) -> Result<Page<ApiKey>, StoreError> {
+        self.flush_key_use().await;
+        self.house.store.keys(team, page).await
     }
 
     /// Writes the metrics in Prometheus' text format.
-    pub fn metrics(&self) -> String {
-        todo!()
+    pub async fn metrics(&self) -> String {
+        let house = &self.house;
+        let backlog = match house.store.backlog().await {
+            Ok(backlog) => Some(backlog),
+            Err(error) => {
+                house.metrics.store_failed();
+                tracing::warn!(%error, "cannot count the backlog for the metrics; the last figures stand");
+                None
+            }
+        };
+        house
+            .metrics
+            .write(house.roster.lane_count(), house.wakeups.len(), backlog)
+    }
+
+    async fn flush_key_use_regularly(self) {
+        while self.house.pause(KEY_USE_FLUSHED).await {
+            self.flush_key_use().await;
+        }
+    }
+
+    async fn flush_key_use(&self) {
+        let used = self.house.roster.take_used_keys();
+        if used.is_empty() {
+            return;
+        }
+        if let Err(error) = self.house.store.touch_keys(used).await {
+            tracing::warn!(%error, "cannot write down when API keys were last used; their next use will be");
+        }
+    }
+}
+
+/// Runs work to its end even where the caller gives up waiting: a publisher that hangs up after
+/// the commit must not keep the event from its lanes, nor an edit from the roster.
+async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Nobody aborts these tasks, so the runtime is shutting down and drops us next.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

@@ -4,7 +4,8 @@
 //! arguments, so every rule can be tested as a table. Rooms, in reading order:
 //!
 //! - [`time`] and [`id`]: how moments and things are named, inside and outside;
-//! - [`catalog`]: which events exist; [`event`]: from a publisher's bytes to an accepted fact;
+//! - [`catalog`]: which events exist, and (`schema`) what their data must look like;
+//!   [`event`]: from a publisher's bytes, read with care (`json`), to an accepted fact;
 //! - [`team`] and [`key`]: who may do what, and how much of it ([`rate`]);
 //! - [`endpoint`]: where deliveries go, for which events, signed with which secrets;
 //! - [`attempt`]: one HTTP try and why it failed; [`retry`]: what follows from it;
@@ -20,8 +21,10 @@ pub mod endpoint;
 pub mod event;
 pub mod health;
 pub mod id;
+mod json;
 pub mod key;
 pub mod rate;
 pub mod retry;
+mod schema;
 pub mod team;
 pub mod time;

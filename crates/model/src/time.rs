@@ -59,7 +59,10 @@ fn millis(span: Duration) -> i64 {
 /// ISO 8601, UTC, always with milliseconds: `2026-04-01T12:00:00.000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
+        // Years beyond four digits have no ISO 8601 form: the nearest moment that has one.
+        let ends = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        let nearest = if self.0 < 0 { ends.0 } else { ends.1 };
+        let moment = jiff::Timestamp::from_millisecond(self.0).unwrap_or(nearest);
         write!(f, "{moment:.3}")
     }
 }
@@ -111,5 +114,13 @@ mod tests {
         );
         assert_eq!(Timestamp::from_millis(5).since(end), Duration::ZERO);
         assert_eq!(Timestamp::from_millis(-1).as_seconds(), -1);
+        assert_eq!(
+            end.to_string(),
+            jiff::Timestamp::MAX
+                .to_string()
+                .replace(".999999999", ".999")
+        );
+        let beginning = Timestamp::from_millis(i64::MIN);
+        assert!(beginning.to_string().starts_with('-'), "{beginning}");
     }
 }

@@ -1,0 +1,334 @@
+//! Hides how a change by hand takes effect: first in the store, then in the roster, in one order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use egress::ReceiverUrl;
+use model::endpoint::{Endpoint, Secret, Secrets, Subscription};
+use model::id::{DeliveryId, EndpointId, KeyId, TeamId};
+use model::key::{ApiKey, NewKey, Scopes, TEAM_KEY_PREFIX};
+use model::team::{Plan, Team};
+use model::time::Timestamp;
+use store::{EndpointChange, LimitedError, Retried, RetryFilter};
+
+use crate::house::House;
+use crate::lane::{Lane, Places, Target};
+use crate::{EndpointEdit, Refusal};
+
+const ENDPOINT: Refusal = Refusal::NotFound("webhook endpoint");
+const TEAM: Refusal = Refusal::NotFound("team");
+
+impl House {
+    /// The lane of an endpoint as it was loaded or just made.
+    pub(crate) fn admit(&self, endpoint: &Endpoint) {
+        let Some(team_capacity) = self.roster.capacity(endpoint.team) else {
+            return;
+        };
+        let in_flight = self.options.max_in_flight_per_endpoint;
+        let places = Places {
+            in_flight,
+            unrecorded: 4 * in_flight,
+        };
+        let target = Target::new(endpoint, &self.options.policy, None);
+        let lane = Lane::new(endpoint.id, endpoint.team, team_capacity, target, places);
+        self.roster.put_lane(&Arc::new(lane));
+    }
+
+    fn plan_of(&self, team: TeamId) -> Result<&Plan, Refusal> {
+        let team = self.roster.team(team).ok_or(TEAM)?;
+        // A plan taken out of the configuration grants nothing until the team is given another.
+        self.options
+            .plans
+            .get(&team.plan)
+            .ok_or(Refusal::NoWebhooks)
+    }
+
+    pub(crate) async fn create_team(
+        self: Arc<Self>,
+        external_id: Option<String>,
+        name: String,
+        plan: String,
+    ) -> Result<Team, Refusal> {
+        let _one = self.changes.lock().await;
+        let taken = external_id.clone().unwrap_or_default();
+        let team = self
+            .store
+            .create_team(external_id, name, plan, self.clock.now())
+            .await?;
+        let team = team.ok_or_else(|| {
+            Refusal::Conflict(format!("there is a team with the id {taken:?} already"))
+        })?;
+        self.roster
+            .put_team(team.clone(), self.options.max_in_flight_per_team);
+        Ok(team)
+    }
+
+    pub(crate) async fn update_team(
+        self: Arc<Self>,
+        team: TeamId,
+        name: Option<String>,
+        plan: Option<String>,
+    ) -> Result<Team, Refusal> {
+        let _one = self.changes.lock().await;
+        let team = self
+            .store
+            .update_team(team, name, plan, self.clock.now())
+            .await?
+            .ok_or(TEAM)?;
+        self.roster
+            .put_team(team.clone(), self.options.max_in_flight_per_team);
+        Ok(team)
+    }
+
+    pub(crate) async fn delete_team(self: Arc<Self>, team: TeamId) -> Result<(), Refusal> {
+        let _one = self.changes.lock().await;
+        if !self.store.delete_team(team, self.clock.now()).await? {
+            return Err(TEAM);
+        }
+        for lane in self.roster.remove_team(team).iter() {
+            retire(lane);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn create_endpoint(
+        self: Arc<Self>,
+        team: TeamId,
+        url: String,
+        description: Option<String>,
+        subscription: Subscription,
+    ) -> Result<Endpoint, Refusal> {
+        let _one = self.changes.lock().await;
+        let limit = match self.plan_of(team)?.endpoints {
+            0 => return Err(Refusal::NoWebhooks),
+            limit => limit,
+        };
+        let secrets = Secrets::new(new_secret()?);
+        let endpoint = self
+            .store
+            .create_endpoint(
+                team,
+                url,
+                description,
+                subscription,
+                secrets,
+                limit,
+                self.clock.now(),
+            )
+            .await
+            .map_err(limited)?;
+        self.admit(&endpoint);
+        Ok(endpoint)
+    }
+
+    pub(crate) async fn update_endpoint(
+        self: Arc<Self>,
+        team: TeamId,
+        endpoint: EndpointId,
+        edit: EndpointEdit,
+    ) -> Result<Endpoint, Refusal> {
+        let _one = self.changes.lock().await;
+        let change = EndpointChange {
+            url: edit
+                .url
+                .as_ref()
+                .map(|url: &ReceiverUrl| url.as_str().to_owned()),
+            description: edit.description,
+            subscription: edit.subscription,
+            disabled: edit.disabled,
+            paused: edit.paused,
+            secrets: None,
+        };
+        self.change_endpoint(team, endpoint, change).await
+    }
+
+    pub(crate) async fn rotate_secret(
+        self: Arc<Self>,
+        team: TeamId,
+        endpoint: EndpointId,
+        expire_old_after: Duration,
+    ) -> Result<(Secret, Endpoint), Refusal> {
+        let _one = self.changes.lock().await;
+        let before = self.store.endpoint(team, endpoint).await?.ok_or(ENDPOINT)?;
+        let now = self.clock.now();
+        let new = new_secret()?;
+        let secrets = before
+            .secrets
+            .rotated(new.clone(), now, now.after(expire_old_after));
+        let change = EndpointChange {
+            secrets: Some(secrets),
+            ..EndpointChange::default()
+        };
+        Ok((new, self.change_endpoint(team, endpoint, change).await?))
+    }
+
+    /// Changes the store, then the lane. The caller holds the lock on changes.
+    async fn change_endpoint(
+        self: &Arc<Self>,
+        team: TeamId,
+        endpoint: EndpointId,
+        change: EndpointChange,
+    ) -> Result<Endpoint, Refusal> {
+        let now = self.clock.now();
+        let endpoint = self
+            .store
+            .update_endpoint(team, endpoint, change, now)
+            .await?
+            .ok_or(ENDPOINT)?;
+        if let Some(lane) = self.roster.lane(endpoint.id) {
+            let before = lane.target.load_full();
+            lane.target.store(Arc::new(Target::new(
+                &endpoint,
+                &self.options.policy,
+                Some(&before),
+            )));
+            // What was held may be sent now; where it may not, the poke finds that out itself.
+            let next = lane.poke();
+            self.follow(&lane, next);
+        }
+        Ok(endpoint)
+    }
+
+    pub(crate) async fn delete_endpoint(
+        self: Arc<Self>,
+        team: TeamId,
+        endpoint: EndpointId,
+    ) -> Result<(), Refusal> {
+        let _one = self.changes.lock().await;
+        if !self
+            .store
+            .delete_endpoint(team, endpoint, self.clock.now())
+            .await?
+        {
+            return Err(ENDPOINT);
+        }
+        if let Some(lane) = self.roster.remove_lane(endpoint) {
+            retire(&lane);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn create_key(
+        self: Arc<Self>,
+        team: TeamId,
+        name: String,
+        scopes: Scopes,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(NewKey, ApiKey), Refusal> {
+        let _one = self.changes.lock().await;
+        let limit = self.plan_of(team)?.api_keys;
+        let new = new_key(TEAM_KEY_PREFIX)?;
+        let key = ApiKey {
+            id: KeyId(0), // the store gives it
+            team,
+            name,
+            shown: new.shown().to_owned(),
+            hash: new.hash(),
+            scopes,
+            last_used_at: None,
+            expires_at,
+        };
+        let key = self
+            .store
+            .create_key(team, key, limit, self.clock.now())
+            .await
+            .map_err(limited)?;
+        self.roster.put_key(key.clone());
+        Ok((new, key))
+    }
+
+    pub(crate) async fn delete_key(
+        self: Arc<Self>,
+        team: TeamId,
+        key: KeyId,
+    ) -> Result<(), Refusal> {
+        let _one = self.changes.lock().await;
+        let hash = self
+            .store
+            .delete_key(team, key)
+            .await?
+            .ok_or(Refusal::NotFound("API key"))?;
+        self.roster.remove_key(&hash);
+        Ok(())
+    }
+
+    pub(crate) async fn retry_delivery(
+        self: Arc<Self>,
+        team: TeamId,
+        delivery: DeliveryId,
+    ) -> Result<(), Refusal> {
+        let now = self.due_now();
+        match self.store.retry_delivery(team, delivery, now).await? {
+            Retried::NotFound => Err(Refusal::NotFound("delivery")),
+            Retried::EndpointDeleted => {
+                let sentence =
+                    "the delivery's endpoint was deleted, so there is nowhere to send it";
+                Err(Refusal::Conflict(sentence.into()))
+            }
+            Retried::Fresh(endpoint) => {
+                if let Some(lane) = self.roster.lane(endpoint) {
+                    let next = lane.retried(delivery);
+                    self.follow(&lane, next);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) async fn retry_dead_letters(
+        self: Arc<Self>,
+        team: TeamId,
+        endpoint: EndpointId,
+        filter: RetryFilter,
+    ) -> Result<u64, Refusal> {
+        let lane = self
+            .roster
+            .lane(endpoint)
+            .filter(|lane| lane.team == team)
+            .ok_or(ENDPOINT)?;
+        let retried = self
+            .store
+            .retry_dead_letters(team, endpoint, &filter, self.due_now())
+            .await?;
+        let next = lane.poke();
+        self.follow(&lane, next);
+        Ok(retried)
+    }
+
+    /// What a fresh schedule is due at: the time lanes go by.
+    fn due_now(&self) -> Timestamp {
+        self.clock.steady()
+    }
+}
+
+/// Ends a lane whose endpoint is gone: what it was owed is canceled by that.
+fn retire(lane: &Lane) {
+    let before = lane.target.load_full();
+    lane.target.store(Arc::new(Target::into_deleted(&before)));
+}
+
+fn limited(error: LimitedError) -> Refusal {
+    match error {
+        LimitedError::LimitReached(limit) => Refusal::LimitReached(limit),
+        LimitedError::Store(error) => Refusal::Store(error),
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Refusal> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Refusal::Randomness(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn new_secret() -> Result<Secret, Refusal> {
+    Ok(Secret::from_random(&random()?))
+}
+
+/// A new key; more random bytes are drawn in the rare case that too many were unfair.
+pub(crate) fn new_key(prefix: &str) -> Result<NewKey, Refusal> {
+    loop {
+        if let Some(key) = NewKey::from_random(prefix, &random::<64>()?) {
+            return Ok(key);
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! Hides how one endpoint's deliveries are kept in order, in bounded memory, between the store
+//! and the senders.
+//!
+//! A lane is a cache of the store: losing all of it loses nothing. It holds a bounded window of
+//! due deliveries. While it keeps up, new deliveries are handed to it from memory (an *offer*).
+//! Once an offer finds the window full, or a retry falls due, the lane *pulls*: it reads what is
+//! due from the store, page by page, until a whole pass has missed nothing. Every way in which a
+//! delivery becomes due is announced to the lane (offer, wake-up, poke), so a pass during which
+//! no announcement was lost is complete.
+//!
+//! All of it is plain state behind one lock; `sender.rs` and `puller.rs` do what it decides.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use egress::{Connections, ReceiverUrl, UrlProblem};
+use model::endpoint::{Endpoint, Subscription};
+use model::id::{DeliveryId, EndpointId, TeamId};
+use model::time::Timestamp;
+use signature::SigningKeys;
+use store::{DueDelivery, DuePage};
+use tokio::sync::Semaphore;
+
+/// The most due deliveries a lane keeps in memory.
+pub(crate) const WINDOW: usize = 512;
+/// The most bytes of bodies it keeps with them (one delivery is always kept).
+pub(crate) const WINDOW_BYTES: usize = 512 * 1024;
+/// A lane that pulls reads its next page when the window is down to this.
+const LOW_WATER: usize = WINDOW / 2;
+
+/// Where a lane's deliveries go: a snapshot, replaced as a whole by every edit.
+pub(crate) struct Target {
+    /// The parsed URL, or why today's rules refuse the one that was accepted once.
+    pub(crate) url: Result<ReceiverUrl, UrlProblem>,
+    pub(crate) subscription: Subscription,
+    pub(crate) current: SigningKeys,
+    /// The keys before a rotation, and until when they are in use.
+    pub(crate) previous: Option<(SigningKeys, Timestamp)>,
+    pub(crate) disabled: bool,
+    pub(crate) paused: bool,
+    pub(crate) deleted: bool,
+    /// Kept alive across edits that leave the URL as it is.
+    pub(crate) connections: Arc<Connections>,
+}
+
+impl Target {
+    /// The target an endpoint describes. `before` lends its connections where the URL is the same.
+    pub(crate) fn new(endpoint: &Endpoint, policy: &egress::Policy, before: Option<&Self>) -> Self {
+        let url = ReceiverUrl::parse(&endpoint.url, policy);
+        let connections = before
+            .filter(|before| before.url == url)
+            .map_or_else(Arc::default, |before| Arc::clone(&before.connections));
+        let previous = endpoint.secrets.previous.as_ref();
+        Self {
+            url,
+            subscription: endpoint.subscription.clone(),
+            current: SigningKeys::new(endpoint.secrets.current.expose()),
+            previous: previous.map(|(secret, until)| (SigningKeys::new(secret.expose()), *until)),
+            disabled: endpoint.disabled,
+            paused: endpoint.paused,
+            deleted: false,
+            connections,
+        }
+    }
+
+    /// This target, once its endpoint is deleted.
+    pub(crate) fn into_deleted(before: &Self) -> Self {
+        Self {
+            url: before.url.clone(),
+            subscription: before.subscription.clone(),
+            current: before.current.clone(),
+            previous: before.previous.clone(),
+            disabled: before.disabled,
+            paused: before.paused,
+            deleted: true,
+            connections: Arc::default(),
+        }
+    }
+
+    /// Whether deliveries may be sent now.
+    pub(crate) fn takes_deliveries(&self) -> bool {
+        !(self.disabled || self.paused || self.deleted)
+    }
+}
+
+/// One try of one delivery: what tells two tries of the same delivery apart.
+type Try = (DeliveryId, u32);
+
+fn try_of(delivery: &DueDelivery) -> Try {
+    (delivery.id, delivery.attempt_count)
+}
+
+/// What the owner of a lane has to do after a change of its state.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Next {
+    /// How many senders to start.
+    pub(crate) senders: usize,
+    /// Whether to start pulling.
+    pub(crate) pull: bool,
+    /// A wake-up to set, and the one it replaces.
+    pub(crate) wake: Option<Wake>,
+}
+
+/// A wake-up to set.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Wake {
+    pub(crate) at: Timestamp,
+    pub(crate) instead_of: Option<Timestamp>,
+}
+
+/// How many deliveries a lane may have out of its window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    /// Attempts in flight, which is also the number of senders.
+    pub(crate) in_flight: usize,
+    /// Attempts in flight, and ended ones that are not yet recorded.
+    pub(crate) unrecorded: usize,
+}
+
+/// The engine's room for one endpoint.
+pub(crate) struct Lane {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) team: TeamId,
+    /// The team's share of the attempts in flight.
+    pub(crate) team_capacity: Arc<Semaphore>,
+    pub(crate) target: ArcSwap<Target>,
+    places: Places,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Due, in memory, in the order they will be sent.
+    ready: VecDeque<DueDelivery>,
+    ready_bytes: usize,
+    /// Every try in `ready`, in flight, or waiting to be recorded.
+    held: HashSet<Try>,
+    /// Senders alive, and those of them that have not taken a delivery yet.
+    senders: usize,
+    starting: usize,
+    /// Some of what is due is only in the store.
+    pulling: bool,
+    /// A pull task is at work; there is never more than one.
+    puller: bool,
+    pass: Pass,
+    /// When the house will wake this lane.
+    wake_at: Option<Timestamp>,
+    /// Deliveries in flight that somebody gave a fresh schedule meanwhile.
+    again: HashSet<DeliveryId>,
+}
+
+/// One reading of the store from its oldest due delivery to its newest.
+#[derive(Default)]
+struct Pass {
+    /// The last position read; none at the start of a pass.
+    after: Option<(Timestamp, DeliveryId)>,
+    /// Offers since the pass began that no page has returned yet.
+    late: BTreeMap<DeliveryId, DueDelivery>,
+    /// Whether an announcement was lost, so that another pass is needed.
+    missed: bool,
+    /// Tries recorded since the page now being read was asked for: it may still show them.
+    recorded: HashSet<Try>,
+}
+
+/// The page a puller should read next.
+pub(crate) struct PageWanted {
+    pub(crate) after: Option<(Timestamp, DeliveryId)>,
+    pub(crate) limit: usize,
+    pub(crate) max_bytes: usize,
+}
+
+impl Lane {
+    pub(crate) fn new(
+        endpoint: EndpointId,
+        team: TeamId,
+        team_capacity: Arc<Semaphore>,
+        target: Target,
+        places: Places,
+    ) -> Self {
+        Self {
+            endpoint,
+            team,
+            team_capacity,
+            target: ArcSwap::from_pointee(target),
+            places,
+            state: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is consistent between statements; a panic elsewhere must not end deliveries.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over a delivery that was just committed and is due.
+    pub(crate) fn offer(&self, delivery: DueDelivery) -> Next {
+        if !self.target.load().takes_deliveries() {
+            return Next::default(); // it waits in the store for a poke
+        }
+        let mut state = self.lock();
+        if state.pulling {
+            state.pass.offer(delivery);
+        } else if state.has_room(delivery.body.len()) {
+            state.push(delivery);
+        } else {
+            state.pulling = true;
+        }
+        self.next(&mut state)
+    }
+
+    /// Says that there may be due deliveries in the store that nobody offered.
+    pub(crate) fn poke(&self) -> Next {
+        let mut state = self.lock();
+        state.pull();
+        self.next(&mut state)
+    }
+
+    /// As [`Lane::poke`], for one delivery that was given a fresh schedule by hand. While it is
+    /// in flight a page shows it as held, so it is looked for again once it is recorded.
+    pub(crate) fn retried(&self, delivery: DeliveryId) -> Next {
+        let mut state = self.lock();
+        if state.held.iter().any(|(held, _)| *held == delivery) {
+            state.again.insert(delivery);
+        }
+        state.pull();
+        self.next(&mut state)
+    }
+
+    /// The house's timer fired for `at`.
+    pub(crate) fn wake(&self, at: Timestamp) -> Next {
+        let mut state = self.lock();
+        if state.wake_at == Some(at) {
+            state.wake_at = None;
+        }
+        state.pull();
+        self.next(&mut state)
+    }
+
+    /// A sender that has capacity asks for work. None: there is none for it, and it has left.
+    /// `first` says that it has not asked before.
+    pub(crate) fn take(&self, first: bool) -> (Option<DueDelivery>, Next) {
+        let takes_deliveries = self.target.load().takes_deliveries();
+        let mut state = self.lock();
+        if first {
+            state.starting -= 1;
+        }
+        if !takes_deliveries {
+            state.forget_ready();
+        }
+        let delivery = if state.unrecorded() < self.places.unrecorded {
+            state.ready.pop_front()
+        } else {
+            None
+        };
+        match &delivery {
+            Some(delivery) => state.ready_bytes -= delivery.body.len(),
+            None => state.senders -= 1,
+        }
+        let next = self.next(&mut state);
+        (delivery, next)
+    }
+
+    /// A sender leaves without having asked for work, since the house is closing.
+    pub(crate) fn leave(&self, first: bool) {
+        let mut state = self.lock();
+        state.senders -= 1;
+        if first {
+            state.starting -= 1;
+        }
+    }
+
+    /// A try is recorded; the delivery is due again at `retry_at`, where it is.
+    pub(crate) fn recorded(
+        &self,
+        delivery: DeliveryId,
+        attempt_count: u32,
+        retry_at: Option<Timestamp>,
+    ) -> Next {
+        let mut state = self.lock();
+        state.held.remove(&(delivery, attempt_count));
+        if state.puller {
+            state.pass.recorded.insert((delivery, attempt_count));
+        }
+        if !state.again.is_empty() && state.again.remove(&delivery) {
+            state.pull();
+        }
+        let mut next = self.next(&mut state);
+        if let Some(at) = retry_at {
+            next.wake = state.wake_before(at);
+        }
+        next
+    }
+
+    /// The page the puller should read; none when nothing is to be pulled (now): it has left.
+    pub(crate) fn page_wanted(&self) -> Option<PageWanted> {
+        let takes_deliveries = self.target.load().takes_deliveries();
+        let mut state = self.lock();
+        if !takes_deliveries {
+            state.forget_ready();
+            state.pulling = false;
+        }
+        if !state.pulling || state.ready.len() > LOW_WATER {
+            state.puller = false;
+            return None;
+        }
+        if state.pass.after.is_none() {
+            state.pass = Pass::default();
+        }
+        state.pass.recorded.clear();
+        Some(PageWanted {
+            after: state.pass.after,
+            // The first page shows what is held once more; there must be news behind it.
+            limit: WINDOW
+                + if state.pass.after.is_none() {
+                    state.held.len()
+                } else {
+                    0
+                },
+            max_bytes: WINDOW_BYTES,
+        })
+    }
+
+    /// Takes in the page that was wanted. Returns whether all that is due has been seen, so that
+    /// the next due time is to be looked up.
+    pub(crate) fn page_read(&self, page: DuePage) -> (Next, bool) {
+        let mut state = self.lock();
+        let last = page
+            .deliveries
+            .last()
+            .map(|delivery| (delivery.due_at, delivery.id));
+        for delivery in page.deliveries {
+            state.pass.late.remove(&delivery.id);
+            let known = try_of(&delivery);
+            if !state.held.contains(&known) && !state.pass.recorded.contains(&known) {
+                state.push(delivery);
+            }
+        }
+        if page.more {
+            state.pass.after = last.or(state.pass.after);
+        } else {
+            state.end_pass();
+        }
+        let complete = !state.pulling;
+        (self.next(&mut state), complete)
+    }
+
+    /// The first due time in the future, as the store has it after a complete pass.
+    pub(crate) fn due_later(&self, at: Timestamp) -> Option<Wake> {
+        self.lock().wake_before(at)
+    }
+
+    fn next(&self, state: &mut State) -> Next {
+        let mut next = Next::default();
+        let places = self.places.unrecorded.saturating_sub(state.unrecorded());
+        let wanted = state.ready.len().min(places).saturating_sub(state.starting);
+        next.senders = wanted.min(self.places.in_flight.saturating_sub(state.senders));
+        state.senders += next.senders;
+        state.starting += next.senders;
+        if state.pulling && !state.puller && state.ready.len() <= LOW_WATER {
+            state.puller = true;
+            next.pull = true;
+        }
+        next
+    }
+}
+
+impl State {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.ready.is_empty()
+            || (self.ready.len() < WINDOW && self.ready_bytes + bytes <= WINDOW_BYTES)
+    }
+
+    fn push(&mut self, delivery: DueDelivery) {
+        if self.held.insert(try_of(&delivery)) {
+            self.ready_bytes += delivery.body.len();
+            self.ready.push_back(delivery);
+        }
+    }
+
+    /// In flight, or ended and not yet recorded.
+    fn unrecorded(&self) -> usize {
+        self.held.len() - self.ready.len()
+    }
+
+    /// Begins to pull, or makes sure that what is being pulled is looked at from the start again.
+    fn pull(&mut self) {
+        if self.pulling {
+            self.pass.missed = true;
+        }
+        self.pulling = true;
+    }
+
+    /// Drops what waits in memory: it is in the store, for a later poke.
+    fn forget_ready(&mut self) {
+        while let Some(delivery) = self.ready.pop_front() {
+            self.held.remove(&try_of(&delivery));
+        }
+        self.ready_bytes = 0;
+    }
+
+    fn end_pass(&mut self) {
+        let pass = std::mem::take(&mut self.pass);
+        self.pulling = pass.missed;
+        if !self.pulling {
+            for (_, delivery) in pass.late {
+                self.push(delivery);
+            }
+        }
+    }
+
+    fn wake_before(&mut self, at: Timestamp) -> Option<Wake> {
+        if self.wake_at.is_some_and(|earlier| earlier <= at) {
+            return None;
+        }
+        Some(Wake {
+            at,
+            instead_of: self.wake_at.replace(at),
+        })
+    }
+}
+
+impl Pass {
+    fn offer(&mut self, delivery: DueDelivery) {
+        if self.late.len() < WINDOW {
+            self.late.insert(delivery.id, delivery);
+        } else {
+            self.missed = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,431 @@
+//! A lane against a plain model of the store, under thousands of random interleavings: whatever
+//! the order of offers, pages, records, pauses and retries by hand, every delivery ends, and no
+//! try is sent twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use bytes::Bytes;
+use model::endpoint::Secrets;
+use model::health::Health;
+use model::id::EventId;
+
+use super::*;
+
+/// A small seeded generator: a failing seed replays.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    due_at: i64,
+    attempt_count: u32,
+    /// Which retry schedule it is on: a retry by hand begins another.
+    schedule: u32,
+    open: bool,
+}
+
+/// The store as the lane sees it.
+#[derive(Default)]
+struct Model {
+    rows: BTreeMap<i64, Row>,
+}
+
+impl Model {
+    fn delivery(id: i64, row: &Row, bytes: usize) -> DueDelivery {
+        DueDelivery {
+            id: DeliveryId(id),
+            event: EventId(id),
+            event_type: "link.created".into(),
+            body: Bytes::from(vec![0; bytes]),
+            attempt_count: row.attempt_count,
+            schedule_start: row.schedule,
+            due_at: Timestamp::from_millis(row.due_at),
+            test: false,
+        }
+    }
+
+    fn page(&self, wanted: &PageWanted, now: i64, bytes: usize) -> DuePage {
+        let mut due: Vec<(i64, i64)> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.open && row.due_at <= now)
+            .map(|(id, row)| (row.due_at, *id))
+            .filter(|(due_at, id)| {
+                wanted
+                    .after
+                    .is_none_or(|(at, after)| (*due_at, *id) > (at.as_millis(), after.0))
+            })
+            .collect();
+        due.sort_unstable();
+        let fitting = (wanted.max_bytes / bytes.max(1)).max(1).min(wanted.limit);
+        let more = due.len() >= fitting;
+        due.truncate(fitting);
+        let deliveries = due
+            .iter()
+            .map(|(_, id)| Self::delivery(*id, &self.rows[id], bytes))
+            .collect();
+        DuePage { deliveries, more }
+    }
+
+    fn next_due(&self, now: i64) -> Option<i64> {
+        self.rows
+            .values()
+            .filter(|row| row.open && row.due_at > now)
+            .map(|row| row.due_at)
+            .min()
+    }
+}
+
+fn endpoint(paused: bool) -> Endpoint {
+    Endpoint {
+        id: EndpointId(1),
+        team: TeamId(1),
+        url: "https://receiver.vantagekit.com/".into(),
+        description: None,
+        subscription: Subscription::All,
+        secrets: Secrets::new(model::endpoint::Secret::from_random(&[0; 32])),
+        disabled: false,
+        paused,
+        health: Health::default(),
+        updated_at: Timestamp::default(),
+        last_delivery_at: None,
+    }
+}
+
+fn lane(places: Places) -> Lane {
+    let policy = egress::Policy::default();
+    let target = Target::new(&endpoint(false), &policy, None);
+    Lane::new(
+        EndpointId(1),
+        TeamId(1),
+        Arc::new(Semaphore::new(1)),
+        target,
+        places,
+    )
+}
+
+/// The world around a lane: what is on its way between the store, the senders and the lane.
+struct World {
+    random: Random,
+    lane: Lane,
+    model: Model,
+    now: i64,
+    next_id: i64,
+    bytes: usize,
+    /// Senders that have not asked yet, and those that have.
+    senders: VecDeque<bool>,
+    in_flight: Vec<DueDelivery>,
+    /// Committed outcomes the lane has not been told of: (id, attempt count, retry at).
+    to_tell: VecDeque<(i64, u32, Option<i64>)>,
+    /// Committed deliveries that were not offered yet.
+    to_offer: VecDeque<DueDelivery>,
+    /// The puller: whether it lives, and the page it has read and not handed in, with its time.
+    puller: bool,
+    page: Option<(DuePage, i64)>,
+    wakes: BTreeMap<i64, ()>,
+    /// How often each try was sent.
+    sent: HashMap<(i64, u32), u32>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let in_flight = 1 + random.below(8) as usize;
+        let bytes = if random.one_in(3) {
+            WINDOW_BYTES / 3
+        } else {
+            300
+        };
+        Self {
+            lane: lane(Places {
+                in_flight,
+                unrecorded: in_flight * 2,
+            }),
+            random,
+            model: Model::default(),
+            now: 1_000_000,
+            next_id: 1,
+            bytes,
+            senders: VecDeque::new(),
+            in_flight: Vec::new(),
+            to_tell: VecDeque::new(),
+            to_offer: VecDeque::new(),
+            puller: false,
+            page: None,
+            wakes: BTreeMap::new(),
+            sent: HashMap::new(),
+        }
+    }
+
+    fn follow(&mut self, next: Next) {
+        for _ in 0..next.senders {
+            self.senders.push_back(true);
+        }
+        if next.pull {
+            assert!(!self.puller, "there is never more than one puller");
+            self.puller = true;
+        }
+        if let Some(wake) = next.wake {
+            self.set_wake(&wake);
+        }
+    }
+
+    fn set_wake(&mut self, wake: &Wake) {
+        if let Some(before) = wake.instead_of {
+            self.wakes.remove(&before.as_millis());
+        }
+        self.wakes.insert(wake.at.as_millis(), ());
+    }
+
+    fn publish(&mut self) {
+        let row = Row {
+            due_at: self.now,
+            attempt_count: 0,
+            open: true,
+        };
+        self.to_offer
+            .push_back(Model::delivery(self.next_id, &row, self.bytes));
+        self.model.rows.insert(self.next_id, row);
+        self.next_id += 1;
+    }
+
+    fn offer(&mut self) {
+        if let Some(delivery) = self.to_offer.pop_front() {
+            let next = self.lane.offer(delivery);
+            self.follow(next);
+        }
+    }
+
+    fn sender_asks(&mut self) {
+        let Some(first) = self.senders.pop_front() else {
+            return;
+        };
+        let (delivery, next) = self.lane.take(first);
+        self.follow(next);
+        if let Some(delivery) = delivery {
+            *self
+                .sent
+                .entry((delivery.id.0, delivery.attempt_count))
+                .or_default() += 1;
+            self.in_flight.push(delivery);
+        }
+    }
+
+    /// An attempt ends and its outcome is committed; its sender asks again.
+    fn attempt_ends(&mut self) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let index = self.random.below(self.in_flight.len() as u64) as usize;
+        let delivery = self.in_flight.swap_remove(index);
+        let fails = self.random.one_in(3);
+        let gives_up = self.random.one_in(3);
+        let wait = 1 + self.random.below(50) as i64;
+        let row = self.model.rows.get_mut(&delivery.id.0).unwrap();
+        assert_eq!(
+            row.attempt_count, delivery.attempt_count,
+            "a try that is not the store's next one"
+        );
+        row.attempt_count += 1;
+        let mut retry_at = None;
+        match (fails, row.schedule == delivery.schedule_start) {
+            (false, _) => row.open = false,
+            (true, true) if gives_up => row.open = false,
+            (true, true) => {
+                row.due_at = self.now + wait;
+                retry_at = Some(row.due_at);
+            }
+            (true, false) => {} // the fresh schedule stands: it is due now
+        }
+        self.to_tell
+            .push_back((delivery.id.0, delivery.attempt_count, retry_at));
+        self.senders.push_back(false);
+    }
+
+    fn told(&mut self) {
+        if let Some((id, attempt_count, retry_at)) = self.to_tell.pop_front() {
+            let next = self.lane.recorded(
+                DeliveryId(id),
+                attempt_count,
+                retry_at.map(Timestamp::from_millis),
+            );
+            self.follow(next);
+        }
+    }
+
+    /// The puller's two halves, with anything in between: read a page, hand it in.
+    fn puller_steps(&mut self) {
+        if !self.puller {
+            return;
+        }
+        match self.page.take() {
+            None => match self.lane.page_wanted() {
+                None => self.puller = false,
+                Some(wanted) => {
+                    self.page = Some((self.model.page(&wanted, self.now, self.bytes), self.now));
+                }
+            },
+            Some((page, read_at)) => {
+                let (next, complete) = self.lane.page_read(page);
+                self.follow(next);
+                if complete
+                    && let Some(at) = self.model.next_due(read_at)
+                    && let Some(wake) = self.lane.due_later(Timestamp::from_millis(at))
+                {
+                    self.set_wake(&wake);
+                }
+            }
+        }
+    }
+
+    fn timer_fires(&mut self) {
+        if let Some((&at, ())) = self.wakes.first_key_value()
+            && at <= self.now
+        {
+            self.wakes.remove(&at);
+            let next = self.lane.wake(Timestamp::from_millis(at));
+            self.follow(next);
+        }
+    }
+
+    /// Somebody gives a finished delivery a fresh schedule.
+    fn retry_by_hand(&mut self) {
+        if self.next_id == 1 {
+            return;
+        }
+        let id = 1 + self.random.below(self.next_id as u64 - 1) as i64;
+        let row = self.model.rows.get_mut(&id).unwrap();
+        row.open = true;
+        row.due_at = self.now;
+        row.schedule += 1;
+        let next = self.lane.retried(DeliveryId(id));
+        self.follow(next);
+    }
+
+    fn pause_or_resume(&mut self) {
+        let policy = egress::Policy::default();
+        let before = self.lane.target.load_full();
+        let paused = !before.paused;
+        self.lane.target.store(Arc::new(Target::new(
+            &endpoint(paused),
+            &policy,
+            Some(&before),
+        )));
+        let next = self.lane.poke();
+        self.follow(next);
+    }
+
+    fn step(&mut self, busy: bool) {
+        match self.random.below(100) {
+            0..25 if busy => self.publish(),
+            25..40 => self.offer(),
+            40..55 => self.sender_asks(),
+            55..70 => self.attempt_ends(),
+            70..80 => self.told(),
+            80..90 => self.puller_steps(),
+            90..93 => self.timer_fires(),
+            93..98 => self.now += 1,
+            98 if busy && self.random.one_in(4) => self.retry_by_hand(),
+            99 if busy && self.random.one_in(8) => self.pause_or_resume(),
+            _ => {}
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.model.rows.values().filter(|row| row.open).count()
+    }
+}
+
+#[test]
+fn every_delivery_ends_and_no_try_is_sent_twice_whatever_the_interleaving() {
+    for seed in 1..=400 {
+        let mut world = World::new(seed);
+        for _ in 0..4000 {
+            world.step(true);
+        }
+        if world.lane.target.load().paused {
+            world.pause_or_resume();
+        }
+        let mut steps = 0;
+        while world.open() > 0 || !world.to_tell.is_empty() {
+            world.step(false);
+            steps += 1;
+            assert!(
+                steps < 2_000_000,
+                "seed {seed}: {} deliveries are forgotten",
+                world.open()
+            );
+        }
+        let twice: Vec<_> = world.sent.iter().filter(|(_, times)| **times > 1).collect();
+        assert!(twice.is_empty(), "seed {seed}: sent twice: {twice:?}");
+        let tries: HashSet<_> = world.sent.keys().collect();
+        assert!(
+            tries.len() as i64 >= world.next_id - 1,
+            "seed {seed}: each was sent at least once"
+        );
+    }
+}
+
+#[test]
+fn a_flood_of_offers_costs_a_bounded_window() {
+    let lane = lane(Places {
+        in_flight: 4,
+        unrecorded: 8,
+    });
+    let row = Row {
+        due_at: 0,
+        attempt_count: 0,
+        open: true,
+    };
+    for id in 0..100_000 {
+        let _ = lane.offer(Model::delivery(id, &row, 300));
+    }
+    let state = lane.lock();
+    assert!(state.ready.len() <= WINDOW && state.pass.late.len() <= WINDOW);
+    assert!(state.held.len() <= WINDOW);
+    assert_eq!(state.senders, 4, "and no more senders than places");
+}
+
+#[test]
+fn a_lane_has_one_wake_up_the_earliest() {
+    let lane = lane(Places {
+        in_flight: 1,
+        unrecorded: 1,
+    });
+    let at = Timestamp::from_millis;
+    assert_eq!(
+        lane.due_later(at(50)),
+        Some(Wake {
+            at: at(50),
+            instead_of: None
+        })
+    );
+    assert_eq!(lane.due_later(at(60)), None);
+    assert_eq!(
+        lane.due_later(at(40)),
+        Some(Wake {
+            at: at(40),
+            instead_of: Some(at(50))
+        })
+    );
+    let _ = lane.wake(at(40));
+    assert_eq!(
+        lane.due_later(at(60)),
+        Some(Wake {
+            at: at(60),
+            instead_of: None
+        })
+    );
+}

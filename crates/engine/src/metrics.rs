@@ -1,0 +1,177 @@
+//! Hides what the engine counts and how it is written for Prometheus.
+
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use model::attempt::{Outcome, Reason};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+/// The engine's counters. One cheap update per event or attempt.
+pub(crate) struct Metrics {
+    events: Counter,
+    deliveries: Counter,
+    attempts: Family<AttemptLabels, Counter>,
+    /// The one label set that nearly every attempt has, looked up once.
+    delivered: Counter,
+    duration: Histogram,
+    in_flight: Gauge,
+    store_failures: Counter,
+    lanes: Gauge,
+    waiting_lanes: Gauge,
+    backlog_open: Gauge<i64, AtomicI64>,
+    backlog_dead: Gauge<i64, AtomicI64>,
+    registry: Registry,
+}
+
+/// Counts an attempt as in flight for as long as it lives.
+pub(crate) struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let attempts = Family::<AttemptLabels, Counter>::default();
+        let labels = AttemptLabels {
+            outcome: Outcome::Delivered.as_str(),
+            reason: "",
+        };
+        let delivered = attempts.get_or_create(&labels).clone();
+        let mut metrics = Self {
+            events: Counter::default(),
+            deliveries: Counter::default(),
+            attempts,
+            delivered,
+            duration: Histogram::new([
+                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+            ]),
+            in_flight: Gauge::default(),
+            store_failures: Counter::default(),
+            lanes: Gauge::default(),
+            waiting_lanes: Gauge::default(),
+            backlog_open: Gauge::default(),
+            backlog_dead: Gauge::default(),
+            registry: Registry::with_prefix("vk_webhooks"),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let Self { registry, .. } = self;
+        registry.register(
+            "events_accepted",
+            "Events made durable",
+            self.events.clone(),
+        );
+        registry.register(
+            "deliveries_made",
+            "Deliveries made durable",
+            self.deliveries.clone(),
+        );
+        registry.register(
+            "attempts",
+            "Attempts ended, by outcome and reason of failure",
+            self.attempts.clone(),
+        );
+        registry.register(
+            "attempt_duration_seconds",
+            "How long attempts took",
+            self.duration.clone(),
+        );
+        registry.register(
+            "attempts_in_flight",
+            "Attempts being made now",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "store_failures",
+            "Times the store could not be read or written by the engine",
+            self.store_failures.clone(),
+        );
+        registry.register(
+            "endpoints",
+            "Endpoints that are not deleted",
+            self.lanes.clone(),
+        );
+        registry.register(
+            "endpoints_waiting",
+            "Endpoints with a delivery that waits for its retry",
+            self.waiting_lanes.clone(),
+        );
+        registry.register(
+            "deliveries_unfinished",
+            "Deliveries still owed, those that are held included",
+            self.backlog_open.clone(),
+        );
+        registry.register(
+            "deliveries_dead_letter",
+            "Deliveries in the dead-letter queue",
+            self.backlog_dead.clone(),
+        );
+    }
+
+    pub(crate) fn accepted(&self, events: u64, deliveries: u64) {
+        self.events.inc_by(events);
+        self.deliveries.inc_by(deliveries);
+    }
+
+    pub(crate) fn attempt_started(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    pub(crate) fn attempt_ended(&self, outcome: Outcome, reason: Option<Reason>, took: Duration) {
+        match reason {
+            None => self.delivered.inc(),
+            Some(reason) => {
+                let labels = AttemptLabels {
+                    outcome: outcome.as_str(),
+                    reason: reason.as_str(),
+                };
+                self.attempts.get_or_create(&labels).inc()
+            }
+        };
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn store_failed(&self) {
+        self.store_failures.inc();
+    }
+
+    /// All metrics in Prometheus' text format.
+    pub(crate) fn write(
+        &self,
+        lanes: usize,
+        waiting: usize,
+        backlog: Option<(u64, u64)>,
+    ) -> String {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.lanes.set(gauge(lanes));
+        self.waiting_lanes.set(gauge(waiting));
+        if let Some((open, dead)) = backlog {
+            self.backlog_open
+                .set(i64::try_from(open).unwrap_or(i64::MAX));
+            self.backlog_dead
+                .set(i64::try_from(dead).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("writing to a String does not fail");
+        text
+    }
+}

@@ -1,0 +1,263 @@
+//! Hides one attempt: capacity, a look at the endpoint, signature, exchange, verdict.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use egress::{Exchange, Request, Response};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use model::attempt::{Attempt, Outcome, Reason, judge_status};
+use model::brand::Brand;
+use model::id::IdCodec;
+use model::time::Timestamp;
+use store::{DueDelivery, Settlement};
+use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use uuid::fmt::Hyphenated;
+
+use crate::house::House;
+use crate::lane::{Lane, Target};
+
+/// An attempt that ended and is to be recorded.
+pub(crate) struct Settled {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) settlement: Settlement,
+    pub(crate) attempt_count: u32,
+    pub(crate) test: bool,
+    /// Held until the attempt is recorded: the house does not close before.
+    pub(crate) _open: TaskTrackerToken,
+}
+
+/// Sends what a lane has, one delivery after the other, until there is nothing to take.
+pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
+    let mut first = true;
+    loop {
+        let team = lane.team_capacity.acquire().await;
+        let all = house.capacity.acquire().await;
+        let (Ok(_team), Ok(_all)) = (team, all) else {
+            return lane.leave(first); // the semaphores are closed: the house is closing
+        };
+        let (delivery, next) = lane.take(first);
+        first = false;
+        house.follow(&lane, next);
+        let Some(delivery) = delivery else { return };
+        let settled = attempt(&house, &lane, delivery).await;
+        drop((_team, _all));
+        // Waits while the recorder is behind: what is in memory unrecorded stays bounded.
+        if house.outcomes.send(settled).await.is_err() {
+            return; // the recorder is gone, so the house is; the store still owes the delivery
+        }
+    }
+}
+
+async fn attempt(house: &House, lane: &Arc<Lane>, delivery: DueDelivery) -> Settled {
+    let open = house.tasks.token();
+    let target = lane.target.load_full();
+    let started_at = house.clock.now();
+    let started = Instant::now();
+    let in_flight = house.metrics.attempt_started();
+    let number = delivery.attempt_count + 1;
+
+    let exchange = match &target.url {
+        Err(problem) => refused(&problem.sentence),
+        Ok(url) => {
+            let headers = house
+                .headers
+                .of(&target, &delivery, started_at, house.store.codec());
+            let body = delivery.body.clone();
+            let deadline = started + house.options.attempt_timeout;
+            let request = Request {
+                url,
+                headers,
+                body,
+                deadline,
+            };
+            house.transport.exchange(&target.connections, request).await
+        }
+    };
+    let duration = started.elapsed();
+    let attempt = describe(number, started_at, duration.as_millis(), exchange);
+    drop(in_flight);
+    house
+        .metrics
+        .attempt_ended(attempt.outcome, attempt.reason, duration);
+
+    let nth = number.saturating_sub(delivery.schedule_start);
+    let verdict = house
+        .options
+        .schedule
+        .judge(nth, attempt.outcome, house.clock.steady());
+    Settled {
+        lane: Arc::clone(lane),
+        settlement: Settlement {
+            delivery: delivery.id,
+            attempt,
+            schedule_start: delivery.schedule_start,
+            verdict,
+            ended_at: house.clock.now(),
+        },
+        attempt_count: delivery.attempt_count,
+        test: delivery.test,
+        _open: open,
+    }
+}
+
+/// The exchange that was not made, since the rules of today refuse the endpoint's URL.
+fn refused(sentence: &str) -> Exchange {
+    Exchange {
+        remote_addr: None,
+        timings: model::attempt::Timings::default(),
+        result: Err(egress::Failure {
+            reason: Reason::BlockedAddress,
+            detail: sentence.to_owned(),
+            operator_detail: sentence.to_owned(),
+            partial: None,
+        }),
+    }
+}
+
+fn describe(number: u32, started_at: Timestamp, took_ms: u128, exchange: Exchange) -> Attempt {
+    let (outcome, reason, detail, response) = match exchange.result {
+        Ok(response) => {
+            let (outcome, reason) = judge_status(response.status);
+            let detail = reason.map(|_| status_sentence(response.status));
+            (outcome, reason, detail, Some(response))
+        }
+        Err(failure) => (
+            Outcome::Retry,
+            Some(failure.reason),
+            Some(failure.detail),
+            failure.partial,
+        ),
+    };
+    let had_response = response.is_some();
+    let Response {
+        status,
+        headers,
+        body,
+    } = response.unwrap_or_default();
+    Attempt {
+        number,
+        started_at,
+        duration_ms: u32::try_from(took_ms).unwrap_or(u32::MAX),
+        outcome,
+        status_code: had_response.then_some(status),
+        reason,
+        detail,
+        remote_addr: exchange.remote_addr.map(|addr| addr.ip()),
+        response_headers: headers,
+        response_body: had_response.then_some(body),
+        timings: exchange.timings,
+    }
+}
+
+/// What a status that is not 2xx means for the delivery, for the receiver's developer.
+fn status_sentence(status: u16) -> String {
+    let name = http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|code| code.canonical_reason())
+        .map_or_else(String::new, |name| format!(" {name}"));
+    let meaning = match status {
+        300..=399 => {
+            "redirects are never followed. Set the endpoint's URL to where it should go instead"
+        }
+        429 | 500..=599 => "this may pass, so the delivery is retried on schedule",
+        400..=499 => {
+            "the receiver will not have this delivery, so it is not retried. Mend the receiver, \
+             then retry the delivery by hand"
+        }
+        _ => "only a 2xx acknowledges a delivery, so it is retried on schedule",
+    };
+    format!("The receiver answered {status}{name}: {meaning}.")
+}
+
+/// The names of a delivery's headers, made once from the brand.
+pub(crate) struct HeaderNames {
+    signature: HeaderName,
+    signature_next: HeaderName,
+    timestamp: HeaderName,
+    event: HeaderName,
+    delivery: HeaderName,
+    user_agent: HeaderValue,
+}
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+impl HeaderNames {
+    /// The names under a brand's prefix.
+    ///
+    /// # Errors
+    /// The sentence says which part of the brand cannot stand in a header.
+    pub(crate) fn new(brand: &Brand) -> Result<Self, String> {
+        let name = |suffix: &str| {
+            let name = format!("{}-{suffix}", brand.header_prefix);
+            name.parse::<HeaderName>().map_err(|_| {
+                format!("the brand's header prefix makes no valid header name: {name:?}")
+            })
+        };
+        Ok(Self {
+            signature: name("Signature")?,
+            signature_next: name("Signature-Next")?,
+            timestamp: name("Timestamp")?,
+            event: name("Event")?,
+            delivery: name("Delivery")?,
+            user_agent: brand.user_agent.parse().map_err(|_| {
+                format!(
+                    "the brand's User-Agent is no valid header value: {:?}",
+                    brand.user_agent
+                )
+            })?,
+        })
+    }
+
+    /// All headers of one attempt (contract A, "Headers of every delivery", and B, "Also sent").
+    fn of(
+        &self,
+        target: &Target,
+        delivery: &DueDelivery,
+        now: Timestamp,
+        codec: &IdCodec,
+    ) -> HeaderMap {
+        let seconds = now.as_seconds();
+        let mut id = [0; Hyphenated::LENGTH];
+        let id: &str = codec.uuid(delivery.id).hyphenated().encode_lower(&mut id);
+        let body = &delivery.body;
+        let current = target.current.vantagekit(seconds, body);
+        let standard = target.current.standard(id, seconds, body);
+        let previous = target.previous.as_ref().filter(|(_, until)| now < *until);
+
+        let mut headers = HeaderMap::with_capacity(12);
+        match previous {
+            None => {
+                headers.insert(self.signature.clone(), ascii(current.as_ref()));
+                headers.insert(WEBHOOK_SIGNATURE, ascii(standard.as_ref()));
+            }
+            Some((keys, _)) => {
+                let old = keys.vantagekit(seconds, body);
+                let both = format!(
+                    "{} {}",
+                    standard.as_ref(),
+                    keys.standard(id, seconds, body).as_ref()
+                );
+                headers.insert(self.signature.clone(), ascii(old.as_ref()));
+                headers.insert(self.signature_next.clone(), ascii(current.as_ref()));
+                headers.insert(WEBHOOK_SIGNATURE, ascii(&both));
+            }
+        }
+        headers.insert(self.timestamp.clone(), HeaderValue::from(seconds));
+        headers.insert(self.event.clone(), ascii(&delivery.event_type));
+        headers.insert(self.delivery.clone(), ascii(id));
+        headers.insert(WEBHOOK_ID, ascii(id));
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(USER_AGENT, self.user_agent.clone());
+        headers
+    }
+}
+
+fn ascii(text: &str) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes()))
+        .expect("hex, base64, UUIDs and the catalog's type names are visible ASCII")
+}

@@ -1,0 +1,82 @@
+//! Backlogs, and endpoints that hang: nobody else notices.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use model::delivery::Status;
+use vk_engine::{EngineOptions, Publication};
+
+use crate::rig::{Answer, Rig, event, status, wait};
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_larger_than_memory_is_delivered_whole_and_once() {
+    let rig = Rig::new().await;
+    rig.endpoint("slow", &[Answer::Status(200, Duration::from_millis(20))])
+        .await;
+    for _ in 0..30 {
+        let publications = vec![
+            Publication {
+                event: event(),
+                idempotency_key: None
+            };
+            100
+        ];
+        rig.engine.publish(rig.team, publications).await.unwrap();
+    }
+    wait(60).await;
+    let seen = rig.receivers.seen();
+    let ids: HashSet<_> = seen
+        .iter()
+        .map(|seen| seen.header("x-vantagekit-delivery").to_owned())
+        .collect();
+    assert_eq!((seen.len(), ids.len()), (3000, 3000));
+    assert_eq!(rig.engine.store().backlog().await.unwrap(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_endpoint_holds_only_its_own_places() {
+    let options = EngineOptions {
+        max_in_flight: 40,
+        max_in_flight_per_team: 16,
+        max_in_flight_per_endpoint: 8,
+        ..EngineOptions::default()
+    };
+    let rig = Rig::with(options).await;
+    rig.endpoint("hanging", &[Answer::Hangs]).await;
+    rig.endpoint("healthy", &[status(200)]).await;
+    let other = rig.another_team().await;
+    rig.endpoint_of(other.id, "neighbour", &[status(200)], &[])
+        .await;
+    for _ in 0..100 {
+        rig.publish().await;
+    }
+    rig.publish_to(other.id).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let seen = |name: &str| {
+        rig.receivers
+            .seen_at(&format!("https://{name}.receivers.vantagekit.com/hook"))
+            .len()
+    };
+    assert_eq!(seen("hanging"), 8, "as many as it has places");
+    assert_eq!(
+        seen("healthy"),
+        100,
+        "its neighbour in the team does not notice"
+    );
+    assert_eq!(seen("neighbour"), 1, "nor does another team");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_endpoint_that_keeps_failing_does_not_keep_others_from_being_tried() {
+    let rig = Rig::new().await;
+    rig.endpoint("dead", &[status(500)]).await;
+    rig.endpoint("healthy", &[status(200)]).await;
+    for _ in 0..50 {
+        rig.publish().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    wait(120).await;
+    assert_eq!(rig.count(Status::Delivered).await, 50);
+    assert_eq!(rig.count(Status::DeadLetter).await, 50);
+    assert_eq!(rig.receivers.seen().len(), 50 + 6 * 50);
+}

@@ -1,0 +1,8 @@
+//! The engine in virtual time, through its public surface: a real store, scripted receivers,
+//! and the whole list of attempt times.
+
+mod by_hand;
+mod capacity;
+mod rig;
+mod schedule;
+mod signatures;

@@ -1,0 +1,327 @@
+//! A house in virtual time: a real store on disk, receivers that follow a script.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use egress::{
+    BoxFuture, Connections, Exchange, Failure, Probe, ReceiverUrl, Request, Response, Transport,
+};
+use http::HeaderMap;
+use model::attempt::{Reason, Timings};
+use model::delivery::{Delivery, Status};
+use model::endpoint::{Endpoint, Subscription};
+use model::event::NewEvent;
+use model::id::{DeliveryId, TeamId};
+use model::team::Team;
+use model::time::Timestamp;
+use store::{LogFilter, SqliteOptions, Store};
+use tokio::time::Instant;
+use vk_engine::{Engine, EngineOptions, Publication, VirtualClock};
+
+/// 2026-11-23T12:00:00Z.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_435_200_000);
+
+/// How a receiver answers one request.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// This status, after so long.
+    Status(u16, Duration),
+    /// A failure of the network, after so long.
+    Fails(Reason, Duration),
+    /// Nothing until the deadline.
+    Hangs,
+}
+
+pub(crate) fn status(code: u16) -> Answer {
+    Answer::Status(code, Duration::ZERO)
+}
+
+/// A request as a receiver saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) url: String,
+    /// Milliseconds since the test began.
+    pub(crate) at: u128,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Seen {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no header {name}"))
+            .to_str()
+            .unwrap()
+    }
+}
+
+/// Receivers that follow a script by URL: one answer a request, the last one for ever.
+pub(crate) struct Scripted {
+    began: Instant,
+    scripts: Mutex<HashMap<String, Vec<Answer>>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Scripted {
+    pub(crate) fn script(&self, url: &str, answers: &[Answer]) {
+        let mut answers = answers.to_vec();
+        answers.reverse();
+        self.scripts.lock().unwrap().insert(url.to_owned(), answers);
+    }
+
+    fn answer(&self, url: &str) -> Answer {
+        let mut scripts = self.scripts.lock().unwrap();
+        let script = scripts
+            .get_mut(url)
+            .unwrap_or_else(|| panic!("no script for {url}"));
+        if script.len() > 1 {
+            script.pop().unwrap()
+        } else {
+            script[0].clone()
+        }
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn seen_at(&self, url: &str) -> Vec<u128> {
+        self.seen()
+            .iter()
+            .filter(|seen| seen.url == url)
+            .map(|seen| seen.at)
+            .collect()
+    }
+}
+
+impl Transport for Scripted {
+    fn exchange<'a>(&'a self, _: &'a Connections, request: Request<'a>) -> BoxFuture<'a, Exchange> {
+        let url = request.url.as_str().to_owned();
+        self.seen.lock().unwrap().push(Seen {
+            url: url.clone(),
+            at: self.began.elapsed().as_millis(),
+            headers: request.headers,
+            body: request.body,
+        });
+        let answer = self.answer(&url);
+        Box::pin(async move {
+            let failure = |reason, detail: &str| Failure {
+                reason,
+                detail: detail.to_owned(),
+                operator_detail: detail.to_owned(),
+                partial: None,
+            };
+            let result = match answer {
+                Answer::Status(status, after) => {
+                    tokio::time::sleep(after).await;
+                    Ok(Response {
+                        status,
+                        headers: vec![("server".into(), "scripted".into())],
+                        body: Bytes::from_static(b"thanks"),
+                    })
+                }
+                Answer::Fails(reason, after) => {
+                    tokio::time::sleep(after).await;
+                    Err(failure(reason, "it failed"))
+                }
+                Answer::Hangs => {
+                    tokio::time::sleep_until(request.deadline).await;
+                    Err(failure(Reason::ResponseTimeout, "no answer in time"))
+                }
+            };
+            Exchange {
+                remote_addr: None,
+                timings: Timings::default(),
+                result,
+            }
+        })
+    }
+
+    fn probe<'a>(&'a self, _: &'a ReceiverUrl) -> BoxFuture<'a, Probe> {
+        Box::pin(std::future::ready(Probe::Reachable))
+    }
+}
+
+/// A folder that goes when the test ends.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!(
+            "vk-engine-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) engine: Engine,
+    pub(crate) receivers: Arc<Scripted>,
+    pub(crate) team: TeamId,
+    began: Instant,
+    clock: Arc<VirtualClock>,
+    options: EngineOptions,
+    folder: Folder,
+}
+
+impl Rig {
+    pub(crate) async fn new() -> Self {
+        Self::with(EngineOptions::default()).await
+    }
+
+    pub(crate) async fn with(options: EngineOptions) -> Self {
+        let folder = Folder::new();
+        let receivers = Arc::new(Scripted {
+            began: Instant::now(),
+            scripts: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        let clock = Arc::new(VirtualClock::starting_at(START));
+        let engine = start(&folder, &receivers, &clock, &options).await;
+        let team = engine
+            .create_team(None, "Acme".into(), "scale".into())
+            .await
+            .unwrap();
+        Self {
+            began: receivers.began,
+            engine,
+            receivers,
+            team: team.id,
+            clock,
+            options,
+            folder,
+        }
+    }
+
+    /// Ends the engine and starts another on the same store. A grace of zero is a crash that
+    /// leaves the attempts in flight unrecorded.
+    pub(crate) async fn restart(&mut self, grace: Duration) {
+        self.engine.stop(grace).await;
+        self.engine.store().close().await;
+        self.engine = start(&self.folder, &self.receivers, &self.clock, &self.options).await;
+    }
+
+    pub(crate) async fn another_team(&self) -> Team {
+        self.engine
+            .create_team(None, "Other".into(), "scale".into())
+            .await
+            .unwrap()
+    }
+
+    /// An endpoint whose receiver follows a script.
+    pub(crate) async fn endpoint(&self, name: &str, answers: &[Answer]) -> Endpoint {
+        self.endpoint_of(self.team, name, answers, &[]).await
+    }
+
+    pub(crate) async fn endpoint_of(
+        &self,
+        team: TeamId,
+        name: &str,
+        answers: &[Answer],
+        types: &[&str],
+    ) -> Endpoint {
+        let url = url(name);
+        self.receivers.script(url.as_str(), answers);
+        let types = types.iter().map(ToString::to_string).collect();
+        let subscription = Subscription::from_names(Some(types));
+        self.engine
+            .create_endpoint(team, &url, None, subscription)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn publish(&self) -> DeliveryId {
+        self.publish_to(self.team).await
+    }
+
+    /// Publishes an event; the id of its first delivery.
+    pub(crate) async fn publish_to(&self, team: TeamId) -> DeliveryId {
+        let publication = Publication {
+            event: event(),
+            idempotency_key: None,
+        };
+        let accepted = self.engine.publish(team, vec![publication]).await.unwrap();
+        DeliveryId(accepted[0].event.0 + 1)
+    }
+
+    pub(crate) fn at(&self) -> u128 {
+        self.began.elapsed().as_millis()
+    }
+
+    pub(crate) async fn delivery(
+        &self,
+        id: DeliveryId,
+    ) -> (Delivery, Vec<model::attempt::Attempt>) {
+        self.engine
+            .store()
+            .delivery(self.team, id)
+            .await
+            .unwrap()
+            .expect("the delivery is there")
+    }
+
+    pub(crate) async fn log(&self) -> Vec<Delivery> {
+        self.engine
+            .store()
+            .delivery_log(self.team, &LogFilter::default(), None, 100)
+            .await
+            .unwrap()
+    }
+
+    /// How many of the newest hundred deliveries stand here.
+    pub(crate) async fn count(&self, status: Status) -> usize {
+        self.log()
+            .await
+            .iter()
+            .filter(|delivery| delivery.status() == status)
+            .count()
+    }
+}
+
+async fn start(
+    folder: &Folder,
+    receivers: &Arc<Scripted>,
+    clock: &Arc<VirtualClock>,
+    options: &EngineOptions,
+) -> Engine {
+    let path = folder.0.join("webhooks.db");
+    let store = Store::open_sqlite(SqliteOptions { path }).await.unwrap();
+    let transport: Arc<dyn Transport> = Arc::clone(receivers) as _;
+    Engine::start(store, transport, Arc::clone(clock) as _, options.clone())
+        .await
+        .unwrap()
+}
+
+pub(crate) fn url(name: &str) -> ReceiverUrl {
+    let text = format!("https://{name}.receivers.vantagekit.com/hook");
+    ReceiverUrl::parse(&text, &egress::Policy::default()).unwrap()
+}
+
+pub(crate) fn event() -> NewEvent {
+    let data = r#"{"dealRoomId":"0198a6f0-3a5b-7c1d-9e2f-0123456789ab","name":"Series A"}"#;
+    NewEvent {
+        event_type: "deal_room.created".into(),
+        body: Bytes::from(format!(r#"{{"type":"deal_room.created","data":{data}}}"#)),
+    }
+}
+
+/// Lets virtual time go by.
+pub(crate) async fn wait(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}

@@ -1,0 +1,136 @@
+//! The headers and the body of a delivery, and what a rotation does to them.
+
+use std::time::Duration;
+
+use signature::SigningKeys;
+
+use crate::rig::{Rig, START, Seen, event, status, wait};
+
+const NAMES: [&str; 9] = [
+    "x-vantagekit-signature",
+    "x-vantagekit-timestamp",
+    "x-vantagekit-event",
+    "x-vantagekit-delivery",
+    "content-type",
+    "user-agent",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+];
+
+fn timestamp(seen: &Seen) -> i64 {
+    seen.header("x-vantagekit-timestamp").parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_delivery_carries_the_contract_s_headers_and_the_published_bytes() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("healthy", &[status(500), status(200)]).await;
+    let id = rig
+        .engine
+        .store()
+        .codec()
+        .uuid(rig.publish().await)
+        .to_string();
+    wait(5).await;
+    let keys = SigningKeys::new(endpoint.secrets.current.expose());
+    let seen = rig.receivers.seen();
+    assert_eq!(seen.len(), 2);
+    for one in &seen {
+        let mut names: Vec<&str> = one.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        let mut expected = NAMES;
+        expected.sort_unstable();
+        assert_eq!(names, expected, "and no others");
+        assert_eq!(one.body, event().body);
+        assert_eq!(one.header("x-vantagekit-event"), "deal_room.created");
+        assert_eq!(one.header("x-vantagekit-delivery"), id);
+        assert_eq!(one.header("content-type"), "application/json");
+        assert_eq!(one.header("user-agent"), "VantageKit-Webhooks/1.0");
+        assert_eq!(one.header("webhook-id"), id);
+        let sent_at = timestamp(one);
+        assert_eq!(one.header("webhook-timestamp"), sent_at.to_string());
+        assert_eq!(
+            one.header("x-vantagekit-signature"),
+            keys.vantagekit(sent_at, &one.body).as_ref()
+        );
+        assert_eq!(
+            one.header("webhook-signature"),
+            keys.standard(&id, sent_at, &one.body).as_ref()
+        );
+    }
+    assert_eq!(
+        timestamp(&seen[1]) - timestamp(&seen[0]),
+        1,
+        "new for every attempt"
+    );
+    assert!(timestamp(&seen[0]) - START.as_seconds() < 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn during_a_rotation_the_old_secret_goes_on_and_the_new_one_comes_along() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("healthy", &[status(200)]).await;
+    let old = SigningKeys::new(endpoint.secrets.current.expose());
+    let hour = Duration::from_secs(3600);
+    let (secret, _) = rig
+        .engine
+        .rotate_secret(rig.team, endpoint.id, hour)
+        .await
+        .unwrap();
+    let new = SigningKeys::new(secret.expose());
+    assert_ne!(secret.expose(), endpoint.secrets.current.expose());
+
+    rig.publish().await;
+    wait(1).await;
+    let during = rig.receivers.seen().pop().unwrap();
+    let (id, at) = (during.header("x-vantagekit-delivery"), timestamp(&during));
+    assert_eq!(
+        during.header("x-vantagekit-signature"),
+        old.vantagekit(at, &during.body).as_ref()
+    );
+    assert_eq!(
+        during.header("x-vantagekit-signature-next"),
+        new.vantagekit(at, &during.body).as_ref()
+    );
+    let both: Vec<&str> = during.header("webhook-signature").split(' ').collect();
+    assert_eq!(
+        both,
+        [
+            new.standard(id, at, &during.body).as_ref(),
+            old.standard(id, at, &during.body).as_ref()
+        ]
+    );
+
+    tokio::time::sleep(hour).await;
+    rig.publish().await;
+    wait(1).await;
+    let after = rig.receivers.seen().pop().unwrap();
+    let at = timestamp(&after);
+    assert_eq!(
+        after.header("x-vantagekit-signature"),
+        new.vantagekit(at, &after.body).as_ref()
+    );
+    assert!(after.headers.get("x-vantagekit-signature-next").is_none());
+    assert!(!after.header("webhook-signature").contains(' '));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_at_once_leaves_nothing_of_the_old_secret() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("healthy", &[status(200)]).await;
+    let (secret, _) = rig
+        .engine
+        .rotate_secret(rig.team, endpoint.id, Duration::ZERO)
+        .await
+        .unwrap();
+    let new = SigningKeys::new(secret.expose());
+    rig.publish().await;
+    wait(1).await;
+    let seen = rig.receivers.seen().pop().unwrap();
+    assert_eq!(
+        seen.header("x-vantagekit-signature"),
+        new.vantagekit(timestamp(&seen), &seen.body).as_ref()
+    );
+    assert!(seen.headers.get("x-vantagekit-signature-next").is_none());
+}
