@@ -78,13 +78,12 @@ impl Service {
             path: settings.database.clone(),
         })
         .await?;
-        let operator_key = OperatorKey::find(&store, given_key).await?;
         let policy = policy(settings);
         let transport = Egress::new(egress_options(settings, &policy)?)?;
         let clock = Arc::new(SystemClock::default());
         let options = engine_options(settings, &policy);
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
-        engine.set_operator_key(operator_key.hash());
+        let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
         let router = web::router(engine.clone(), catalog, policy, web_options(settings));
         let door = Door::open(settings.listen, settings.max_connections, router).await?;
         let housekeeping = housekeeping::start(engine.clone(), settings.retention);

@@ -1,18 +1,16 @@
 //! Hides where the operator's key comes from: the environment, the store, or made at first start.
 
 use anyhow::{Context, Result, bail};
+use engine::Engine;
 use model::key::{KEY_LENGTH, KeyHash, NewKey, OPERATOR_KEY_PREFIX, is_key};
-use store::Store;
 
 /// The variable that brings the key.
 const VARIABLE: &str = "VK_WEBHOOKS_ADMIN_KEY";
 
 /// The key that may do everything, as far as we know it.
 pub(crate) enum OperatorKey {
-    /// Brought by the environment.
-    Given(KeyHash),
-    /// Made at an earlier start; only its hash is left.
-    Kept(KeyHash),
+    /// Brought by the environment, or made at an earlier start: whoever needs it has it.
+    Known,
     /// Made just now: the only time its text is known.
     New(NewKey),
 }
@@ -34,26 +32,18 @@ pub(crate) fn key_from_environment() -> Result<Option<String>> {
 
 impl OperatorKey {
     /// The key in use: the given one, else the kept one, else a new one, which is then kept.
-    pub(super) async fn find(store: &Store, given: Option<String>) -> Result<Self> {
+    pub(super) async fn find(engine: &Engine, given: Option<&str>) -> Result<Self> {
         if let Some(key) = given {
-            return Ok(Self::Given(KeyHash::of(&key)));
+            engine.set_operator_key(KeyHash::of(key));
+            return Ok(Self::Known);
         }
-        let kept = store.operator_key().await;
-        if let Some(hash) = kept.context("cannot read the operator's key from the store")? {
-            return Ok(Self::Kept(hash));
+        let kept = engine.store().operator_key().await;
+        let kept = kept.context("cannot read the operator's key from the store")?;
+        if kept.is_some() {
+            return Ok(Self::Known);
         }
-        let key = new_key()?;
-        let keep = store.set_operator_key(key.hash()).await;
-        keep.context("cannot keep the new operator's key in the store")?;
-        Ok(Self::New(key))
-    }
-
-    /// What recognises it.
-    pub(super) fn hash(&self) -> KeyHash {
-        match self {
-            Self::Given(hash) | Self::Kept(hash) => *hash,
-            Self::New(key) => key.hash(),
-        }
+        let made = engine.make_operator_key().await;
+        Ok(Self::New(made.context("cannot make the operator's key")?))
     }
 
     /// Tells the operator a key that was just made. Not through the log, which is kept and sent
@@ -66,17 +56,6 @@ impl OperatorKey {
                  your own instead, set {VARIABLE}.\n",
                 key.text()
             );
-        }
-    }
-}
-
-fn new_key() -> Result<NewKey> {
-    loop {
-        let mut random = [0; 64];
-        getrandom::fill(&mut random).context("the system has no random bytes")?;
-        // One byte in 32 is skipped, so almost always 64 are enough.
-        if let Some(key) = NewKey::from_random(OPERATOR_KEY_PREFIX, &random) {
-            return Ok(key);
         }
     }
 }
