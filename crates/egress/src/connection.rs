@@ -1,0 +1,253 @@
+//! Hides hyper: one HTTP/1.1 connection on which a request goes out and a bounded response comes
+//! in.
+//!
+//! The connection is driven by whoever awaits the exchange, in the same task: no task per
+//! connection, no hand-over between threads, and dropping the exchange closes the connection.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use model::attempt::RESPONSE_BODY_MAX;
+use tokio::time::Instant;
+
+use crate::exchange::Response;
+use crate::receiver_url::ReceiverUrl;
+use crate::stream::{Gauge, HEAD_MAX, INTERIM_MAX, Stream, Wire};
+
+/// How many header fields a response may have.
+const HEADERS_MAX: usize = 100;
+
+/// One connection to a receiver.
+pub(crate) struct Connection {
+    url: ReceiverUrl,
+    remote: SocketAddr,
+    opened: Instant,
+    sender: http1::SendRequest<Full<Bytes>>,
+    /// `None` once the connection has ended.
+    driver: Option<Box<Driver>>,
+    gauge: Arc<Gauge>,
+    reusable: bool,
+}
+
+type Driver = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
+
+/// What has come of a response so far. It outlives the exchange that fills it, so that an exchange
+/// cut by its deadline leaves what it has read.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    /// When the response's first byte came (an interim answer's, where there is one).
+    pub(crate) first_byte: Option<Instant>,
+    head: Option<(u16, Vec<(String, String)>)>,
+    body: Vec<u8>,
+}
+
+impl Received {
+    /// The response so far, where its head has come.
+    pub(crate) fn into_response(self) -> Option<Response> {
+        let (status, headers) = self.head?;
+        Some(Response {
+            status,
+            headers,
+            body: self.body.into(),
+        })
+    }
+}
+
+/// Why there is no complete response.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// hyper's word; `None` where the connection ended without one.
+    Http(Option<hyper::Error>),
+    /// More came before the body than we read.
+    Overrun { interim: bool },
+    /// 101 Switching Protocols.
+    Upgrade,
+}
+
+impl Connection {
+    /// Begins HTTP/1.1 on `wire`.
+    pub(crate) async fn open(
+        wire: Wire,
+        url: &ReceiverUrl,
+        remote: SocketAddr,
+    ) -> Result<Self, hyper::Error> {
+        let gauge = Arc::new(Gauge::default());
+        let stream = TokioIo::new(Stream::new(wire, gauge.clone()));
+        let (sender, driver) = http1::Builder::new()
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_MAX)
+            .handshake(stream)
+            .await?;
+        Ok(Self {
+            url: url.clone(),
+            remote,
+            opened: Instant::now(),
+            sender,
+            driver: Some(Box::new(driver)),
+            gauge,
+            reusable: false,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &ReceiverUrl {
+        &self.url
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(crate) fn gauge(&self) -> &Arc<Gauge> {
+        &self.gauge
+    }
+
+    /// Whether the connection is open, its last exchange is wholly over, and nothing has come on it
+    /// since. Asks the socket.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.reusable && self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// Sends a `POST` and reads the answer into `received`.
+    pub(crate) async fn post(
+        &mut self,
+        mut headers: HeaderMap,
+        body: Bytes,
+        received: &mut Received,
+    ) -> Result<(), Broken> {
+        self.reusable = false;
+        self.gauge.begin();
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(TRANSFER_ENCODING);
+        headers.insert(HOST, self.url.authority().clone());
+        let mut request = http::Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.url.target().clone();
+        *request.headers_mut() = headers;
+        let gauge = self.gauge.clone();
+        hyper::ext::on_informational(&mut request, move |_| gauge.count_interim());
+
+        let response = self.head(request, received).await?;
+        self.gauge.enter_body();
+        let (head, body) = response.into_parts();
+        received.head = Some((head.status.as_u16(), text_of(&head.headers)));
+        let ended = self.body(body, received).await?;
+        self.reusable = ended && self.gauge.sent();
+        Ok(())
+    }
+
+    /// Sends the request and waits for the response's head.
+    async fn head(
+        &mut self,
+        request: http::Request<Full<Bytes>>,
+        received: &mut Received,
+    ) -> Result<http::Response<Incoming>, Broken> {
+        let response = pin!(self.sender.send_request(request));
+        let answer = drive_until(&mut self.driver, response, || {
+            if received.first_byte.is_none() && self.gauge.answered() {
+                received.first_byte = Some(Instant::now());
+            }
+        })
+        .await;
+        if self.gauge.overrun() || self.gauge.interim() > INTERIM_MAX {
+            return Err(Broken::Overrun {
+                interim: self.gauge.interim() > 0,
+            });
+        }
+        match answer {
+            None => Err(Broken::Http(None)),
+            Some(Err(error)) => Err(Broken::Http(Some(error))),
+            Some(Ok(response)) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
+                Err(Broken::Upgrade)
+            }
+            Some(Ok(response)) => Ok(response),
+        }
+    }
+
+    /// Reads the body until its end or our cap; says whether it was its end.
+    async fn body(&mut self, mut body: Incoming, received: &mut Received) -> Result<bool, Broken> {
+        while !body.is_end_stream() {
+            let frame = drive_until(&mut self.driver, pin!(body.frame()), || {}).await;
+            let frame = match frame {
+                None => return Err(Broken::Http(None)),
+                Some(None) => return Ok(true),
+                Some(Some(Err(error))) => return Err(Broken::Http(Some(error))),
+                Some(Some(Ok(frame))) => frame,
+            };
+            let Some(data) = frame.data_ref() else {
+                continue; // Trailers mean nothing to us; hyper bounds them.
+            };
+            let room = RESPONSE_BODY_MAX - received.body.len();
+            received
+                .body
+                .extend_from_slice(&data[..data.len().min(room)]);
+            if received.body.len() == RESPONSE_BODY_MAX {
+                return Ok(data.len() <= room && body.is_end_stream());
+            }
+        }
+        Ok(true)
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.driver, cx);
+    }
+}
+
+/// Moves the connection on; forgets (and so closes) it once it has ended. How it ended is told to
+/// whoever waits for the response.
+fn drive(driver: &mut Option<Box<Driver>>, cx: &mut Context<'_>) {
+    if let Some(running) = driver
+        && Pin::new(&mut **running).poll(cx).is_ready()
+    {
+        *driver = None;
+    }
+}
+
+/// Drives the connection until `waiting` has its answer; `None` where the connection ended and
+/// left no answer.
+async fn drive_until<F: Future>(
+    driver: &mut Option<Box<Driver>>,
+    mut waiting: Pin<&mut F>,
+    mut after_each_step: impl FnMut(),
+) -> Option<F::Output> {
+    poll_fn(|cx| {
+        // The first look only tells hyper that somebody wants the next piece. It must not leave
+        // our waker behind, or the driver below would wake this very task for nothing.
+        let mut silent = Context::from_waker(Waker::noop());
+        if let Poll::Ready(answer) = waiting.as_mut().poll(&mut silent) {
+            return Poll::Ready(Some(answer));
+        }
+        drive(driver, cx);
+        after_each_step();
+        match waiting.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if driver.is_none() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn text_of(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.as_str().to_owned(), value)
+        })
+        .collect()
+}

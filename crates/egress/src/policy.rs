@@ -1,0 +1,101 @@
+//! Hides how an operator's exceptions are compared with addresses.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// What may be reached beyond the default rules. The default is: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Addresses allowed in spite of the SSRF rules (`--allow-cidr`).
+    pub allow: Vec<IpNet>,
+    /// Whether `http:` is allowed too (`--allow-http`).
+    pub allow_http: bool,
+}
+
+impl Policy {
+    /// Whether an operator's exception covers `address`. An IPv4-mapped IPv6 address and the IPv4
+    /// address in it are the same address here, because the kernel connects to the same machine.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        let plain = address.to_canonical();
+        self.allow
+            .iter()
+            .any(|net| net.contains(&address) || net.contains(&plain) || unmapped(net, plain))
+    }
+
+    /// One sentence for each rule that is relaxed, for the operator's log at start. Empty by default.
+    pub fn relaxations(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if !self.allow.is_empty() {
+            let nets: Vec<String> = self.allow.iter().map(ToString::to_string).collect();
+            sentences.push(format!(
+                "SSRF protection is relaxed: deliveries may reach {} (--allow-cidr); whoever may \
+                 make an endpoint can make this service send requests there",
+                nets.join(", ")
+            ));
+        }
+        if self.allow_http {
+            sentences.push(
+                "plain http: URLs are allowed (--allow-http): payloads and signatures cross the \
+                 network unencrypted"
+                    .to_owned(),
+            );
+        }
+        sentences
+    }
+}
+
+/// Whether `net` is written in the IPv4-mapped form (`::ffff:10.0.0.0/104`) and covers `address`.
+fn unmapped(net: &IpNet, address: IpAddr) -> bool {
+    let (IpNet::V6(net), IpAddr::V4(address)) = (net, address) else {
+        return false;
+    };
+    let (Some(base), Some(prefix)) = (
+        net.addr().to_ipv4_mapped(),
+        net.prefix_len().checked_sub(96),
+    ) else {
+        return false;
+    };
+    Ipv4Net::new(base, prefix).is_ok_and(|net| net.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exception_covers_its_range_in_both_notations_and_nothing_else() {
+        for (net, address, expected) in [
+            ("127.0.0.0/8", "127.0.0.1", true),
+            ("127.0.0.0/8", "::ffff:127.0.0.1", true),
+            ("127.0.0.0/8", "128.0.0.0", false),
+            ("127.0.0.0/8", "::1", false),
+            ("::1/128", "::1", true),
+            ("::1/128", "127.0.0.1", false),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "11.0.0.0", false),
+            ("::/0", "10.1.2.3", false),
+            ("fd00::/8", "fd12::1", true),
+        ] {
+            let policy = Policy {
+                allow: vec![net.parse().unwrap()],
+                allow_http: false,
+            };
+            let allowed = policy.allows(address.parse().unwrap());
+            assert_eq!(allowed, expected, "{net} {address}");
+        }
+    }
+
+    #[test]
+    fn relaxations_are_none_by_default_and_each_has_its_sentence() {
+        assert!(Policy::default().relaxations().is_empty());
+        let policy = Policy {
+            allow: vec!["10.0.0.0/8".parse().unwrap()],
+            allow_http: true,
+        };
+        let sentences = policy.relaxations();
+        assert_eq!(sentences.len(), 2);
+        assert!(sentences[0].contains("10.0.0.0/8"));
+        assert!(sentences[1].contains("--allow-http"));
+    }
+}

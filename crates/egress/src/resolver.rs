@@ -1,0 +1,191 @@
+//! Hides how a name becomes addresses: which name servers are asked, for how long, and what their
+//! refusals mean.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::Name;
+use tokio::sync::Semaphore;
+
+use crate::exchange::BoxFuture;
+use crate::transport::EgressError;
+
+/// How long one lookup may take, waiting for its turn included; less than any sensible attempt, so
+/// that a stalled name server is told apart from a stalled receiver.
+const LOOKUP_BUDGET: Duration = Duration::from_secs(5);
+/// How long one name server has for one query before it is asked again.
+const QUERY_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How many lookups may be under way at once; each holds two UDP sockets.
+const LOOKUPS_MAX: usize = 512;
+
+/// Name → addresses. The seam for tests of rebinding and stalls.
+pub trait Resolver: Send + Sync + 'static {
+    /// Every address of `host`, which is a name in lower case without a dot at its end.
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, ResolveError>>;
+}
+
+/// Why a name has no addresses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// There is no such name, or it has no address.
+    #[error("the name does not exist")]
+    NotFound,
+    /// The name servers answered with an error.
+    #[error("the name servers answered with an error: {0}")]
+    Failed(String),
+    /// The name servers did not answer in time.
+    #[error("the name servers did not answer in time")]
+    Timeout,
+}
+
+/// Asks the system's name servers, or the one that the operator named.
+pub(crate) struct NameServers {
+    resolver: TokioResolver,
+    lookups: Semaphore,
+}
+
+impl NameServers {
+    /// Nothing is cached, because a name is resolved again for every connection; search domains
+    /// are never appended, because `example.com` must not become `example.com.corp.example`. The
+    /// hosts file is read with the system's name servers only: `dns_server` alone decides when given.
+    pub(crate) fn new(dns_server: Option<SocketAddr>) -> Result<Self, EgressError> {
+        let servers = match dns_server {
+            Some(server) => vec![server],
+            None => system_name_servers(Path::new("/etc/resolv.conf"))?,
+        };
+        let servers = servers.into_iter().map(name_server).collect();
+        let config = ResolverConfig::from_name_servers(servers);
+        let mut builder =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let options = builder.options_mut();
+        options.cache_size = 0;
+        options.timeout = QUERY_TIMEOUT;
+        options.attempts = 1;
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.use_hosts_file = match dns_server {
+            Some(_) => ResolveHosts::Never,
+            None => ResolveHosts::Always,
+        };
+        let resolver = builder
+            .build()
+            .map_err(|error| EgressError(format!("The resolver cannot be made: {error}.")))?;
+        Ok(Self {
+            resolver,
+            lookups: Semaphore::new(LOOKUPS_MAX),
+        })
+    }
+
+    async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+        let _turn = self
+            .lookups
+            .acquire()
+            .await
+            .map_err(|_| ResolveError::Failed("the resolver is closed".to_owned()))?;
+        let mut name = Name::from_ascii(host).map_err(|_| ResolveError::NotFound)?;
+        name.set_fqdn(true);
+        match self.resolver.lookup_ip(name).await {
+            Ok(answer) => Ok(answer.iter().collect()),
+            Err(error) => Err(meaning(&error)),
+        }
+    }
+}
+
+impl Resolver for NameServers {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, ResolveError>> {
+        Box::pin(async move {
+            match tokio::time::timeout(LOOKUP_BUDGET, self.look_up(host)).await {
+                Ok(Ok(addresses)) if addresses.is_empty() => Err(ResolveError::NotFound),
+                Ok(result) => result,
+                Err(_) => Err(ResolveError::Timeout),
+            }
+        })
+    }
+}
+
+fn meaning(error: &NetError) -> ResolveError {
+    use hickory_resolver::proto::op::ResponseCode::{NXDomain, NoError};
+    match error {
+        NetError::Timeout => ResolveError::Timeout,
+        NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
+            NXDomain | NoError => ResolveError::NotFound,
+            code => ResolveError::Failed(code.to_string()),
+        },
+        other => ResolveError::Failed(other.to_string()),
+    }
+}
+
+fn name_server(server: SocketAddr) -> NameServerConfig {
+    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    let connections = connections.map(|mut connection| {
+        connection.port = server.port();
+        connection
+    });
+    NameServerConfig::new(server.ip(), true, connections.into())
+}
+
+fn system_name_servers(path: &Path) -> Result<Vec<SocketAddr>, EgressError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        EgressError(format!(
+            "The name servers cannot be read from {}: {error}. Make the file readable, or name a \
+             server with --dns-server IP:PORT.",
+            path.display()
+        ))
+    })?;
+    let servers = name_servers_of(&text);
+    if servers.is_empty() {
+        return Err(EgressError(format!(
+            "{} names no name server. Add a line such as \"nameserver 192.0.2.53\", or name a \
+             server with --dns-server IP:PORT.",
+            path.display()
+        )));
+    }
+    Ok(servers)
+}
+
+/// The `nameserver` lines of a resolv.conf(5), at most three as in the C library. All its other
+/// lines are about search domains and timeouts, which are ours to decide.
+fn name_servers_of(text: &str) -> Vec<SocketAddr> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next()? == "nameserver").then_some(())?;
+            let address: IpAddr = words.next()?.parse().ok()?;
+            Some(SocketAddr::new(address, 53))
+        })
+        .take(3)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_servers_are_read_from_a_resolv_conf() {
+        let text = "# comment\n; other\nsearch corp.example\nnameserver 192.0.2.1 # first\n\
+                    options ndots:5\nnameserver\t2001:db8::53\nnameserver nonsense\n\
+                    nameserver 192.0.2.2\nnameserver 192.0.2.3\n";
+        let servers: Vec<String> = name_servers_of(text)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            servers,
+            ["192.0.2.1:53", "[2001:db8::53]:53", "192.0.2.2:53"]
+        );
+        assert!(name_servers_of("search example.com\n").is_empty());
+    }
+
+    #[test]
+    fn an_unreadable_configuration_is_an_error_that_says_what_to_do() {
+        let error = system_name_servers(Path::new("/nonexistent/resolv.conf")).unwrap_err();
+        assert!(error.0.contains("--dns-server"), "{error}");
+    }
+}

@@ -1,0 +1,182 @@
+//! Hides the difference between a plain and an encrypted connection, and counts the bytes that
+//! HTTP reads from it: hyper itself bounds neither the number nor the bytes of 1xx answers.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// How many bytes may come before the response's body: its head and all interim answers.
+pub(crate) const HEAD_MAX: usize = 64 * 1024;
+/// How many interim (1xx) answers may come before the response. The usual number is 0 or 1.
+pub(crate) const INTERIM_MAX: u32 = 10;
+
+/// What has gone over a connection in the current exchange. The exchange reads it, the stream
+/// under hyper writes it; both live in one task, so relaxed order is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    received: AtomicUsize,
+    interim: AtomicU32,
+    in_body: AtomicBool,
+    sent: AtomicBool,
+    overrun: AtomicBool,
+}
+
+impl Gauge {
+    /// A new exchange begins.
+    pub(crate) fn begin(&self) {
+        self.received.store(0, Relaxed);
+        self.interim.store(0, Relaxed);
+        self.in_body.store(false, Relaxed);
+        self.sent.store(false, Relaxed);
+        self.overrun.store(false, Relaxed);
+    }
+
+    /// The response's head is complete: what comes now is its body.
+    pub(crate) fn enter_body(&self) {
+        self.in_body.store(true, Relaxed);
+    }
+
+    /// An interim answer came.
+    pub(crate) fn count_interim(&self) {
+        self.interim.fetch_add(1, Relaxed);
+    }
+
+    /// Whether any byte of a response has come.
+    pub(crate) fn answered(&self) -> bool {
+        self.received.load(Relaxed) > 0
+    }
+
+    /// Whether the whole request has left.
+    pub(crate) fn sent(&self) -> bool {
+        self.sent.load(Relaxed)
+    }
+
+    /// Whether the response's body has begun.
+    pub(crate) fn in_body(&self) -> bool {
+        self.in_body.load(Relaxed)
+    }
+
+    /// Whether reading was stopped because too much came before the body.
+    pub(crate) fn overrun(&self) -> bool {
+        self.overrun.load(Relaxed)
+    }
+
+    /// How many interim answers came.
+    pub(crate) fn interim(&self) -> u32 {
+        self.interim.load(Relaxed)
+    }
+
+    fn may_read(&self) -> bool {
+        let within = self.in_body()
+            || (self.received.load(Relaxed) < HEAD_MAX && self.interim() <= INTERIM_MAX);
+        if !within {
+            self.overrun.store(true, Relaxed);
+        }
+        within
+    }
+}
+
+/// The bytes of one connection.
+pub(crate) struct Stream {
+    wire: Wire,
+    gauge: Arc<Gauge>,
+}
+
+pub(crate) enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    pub(crate) fn new(wire: Wire, gauge: Arc<Gauge>) -> Self {
+        Self { wire, gauge }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.gauge.may_read() {
+            return Poll::Ready(Err(io::Error::other("too much before the response's body")));
+        }
+        let before = buf.filled().len();
+        let polled = match &mut this.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Wire::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        };
+        this.gauge
+            .received
+            .fetch_add(buf.filled().len() - before, Relaxed);
+        match polled {
+            // Many TLS servers close without saying goodbye (close_notify). That is an end like
+            // any other to HTTP, which knows by itself whether the response was complete; a
+            // body that only the end delimits cannot be told from a cut one (RFC 9112, section
+            // 9.8), and there the status, which came whole, counts.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Ok(()))
+            }
+            polled => polled,
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Wire::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Wire::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.wire {
+            Wire::Plain(tcp) => tcp.is_write_vectored(),
+            Wire::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    /// hyper flushes once it has written all it has: a flush that succeeds is the request's end.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = match &mut this.wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Wire::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        };
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            this.gauge.sent.store(true, Relaxed);
+        }
+        polled
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().wire {
+            Wire::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Wire::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Hides how the rooms of this crate make one exchange: a kept connection or a new one, one
+//! deadline over everything.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use model::attempt::Timings;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use crate::connect::connect;
+use crate::connection::{Connection, Received};
+use crate::connections::Connections;
+use crate::exchange::{BoxFuture, Exchange, Failure, Probe, Request, Transport};
+use crate::failure::{self, Phase};
+use crate::policy::Policy;
+use crate::receiver_url::{Host, ReceiverUrl};
+use crate::resolver::{NameServers, ResolveError, Resolver};
+use crate::stream::{Gauge, Wire};
+use crate::tls;
+use crate::vet::{Blocked, Vetted, vet};
+
+/// What the real transport is made of.
+#[derive(Clone, Debug, Default)]
+pub struct EgressOptions {
+    /// What may be reached beyond the default rules.
+    pub policy: Policy,
+    /// Extra trust roots, as PEM (`--ca-file`).
+    pub extra_roots_pem: Option<Vec<u8>>,
+    /// The name server to ask instead of the system's (`--dns-server`).
+    pub dns_server: Option<SocketAddr>,
+}
+
+impl EgressOptions {
+    /// One sentence for each protection that is relaxed or replaced, for the operator's log at
+    /// start. Empty by default.
+    pub fn relaxations(&self) -> Vec<String> {
+        let mut sentences = self.policy.relaxations();
+        if self.extra_roots_pem.is_some() {
+            sentences.push(
+                "receivers' certificates are also trusted under extra roots (--ca-file)".to_owned(),
+            );
+        }
+        if let Some(server) = self.dns_server {
+            sentences.push(format!(
+                "host names are resolved by {server} instead of the system's name servers \
+                 (--dns-server)"
+            ));
+        }
+        sentences
+    }
+}
+
+/// Why the transport could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct EgressError(pub String);
+
+/// The real transport: DNS, vetting, TCP, TLS, HTTP/1.1. No proxy is ever used, whatever the
+/// environment says; redirects are not followed; bodies are not decompressed.
+pub struct Egress {
+    policy: Policy,
+    resolver: Arc<dyn Resolver>,
+    tls: TlsConnector,
+}
+
+impl Egress {
+    /// The real transport.
+    ///
+    /// # Errors
+    /// The trust roots or the system's name servers cannot be read; the sentence says what to do.
+    pub fn new(options: EgressOptions) -> Result<Self, EgressError> {
+        let resolver = Arc::new(NameServers::new(options.dns_server)?);
+        Self::with_resolver(options, resolver)
+    }
+
+    /// The real transport with another resolver; `options.dns_server` is not used. What the
+    /// resolver says is vetted like any answer.
+    ///
+    /// # Errors
+    /// The trust roots cannot be read; the sentence says what to do.
+    pub fn with_resolver(
+        options: EgressOptions,
+        resolver: Arc<dyn Resolver>,
+    ) -> Result<Self, EgressError> {
+        Ok(Self {
+            tls: tls::connector(options.extra_roots_pem.as_deref())?,
+            policy: options.policy,
+            resolver,
+        })
+    }
+
+    async fn addresses_of(&self, url: &ReceiverUrl) -> Result<Vec<Vetted>, Unreachable> {
+        let (answer, reserved) = match url.host_kind() {
+            Host::Address(address) => (vec![*address], false),
+            Host::Name { name, .. } if is_localhost(name) => (self.loopback(), true),
+            Host::Name { name, reserved } => {
+                let answer = self.resolver.resolve(name).await;
+                (answer.map_err(Unreachable::Unresolved)?, *reserved)
+            }
+        };
+        vet(&answer, url.port(), reserved, &self.policy).map_err(Unreachable::Blocked)
+    }
+
+    /// `localhost` is answered here and never asked for (RFC 6761, section 6.3): by the loopback
+    /// addresses that the operator has allowed, else by both of them, which vetting then refuses.
+    fn loopback(&self) -> Vec<IpAddr> {
+        let both = [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ];
+        let allowed: Vec<IpAddr> = both
+            .into_iter()
+            .filter(|address| self.policy.allows(*address))
+            .collect();
+        if allowed.is_empty() {
+            both.into()
+        } else {
+            allowed
+        }
+    }
+
+    async fn attempt(
+        &self,
+        connections: &Connections,
+        url: &ReceiverUrl,
+        headers: HeaderMap,
+        body: Bytes,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        if !url.is_encrypted() && !self.policy.allow_http {
+            return Err(failure::unencrypted(url));
+        }
+        if let Some(kept) = connections.take(url) {
+            let copy = (headers.clone(), body.clone());
+            match converse(connections, kept, copy.0, copy.1, progress).await {
+                Err(_) if !progress.answered() => {
+                    // The receiver closed it, as it may at any time, before or while the request
+                    // was on its way. That is no failure of the receiver's yet.
+                    *progress = Progress::default();
+                }
+                result => return result,
+            }
+        }
+        let connection = self.open(url, progress).await?;
+        converse(connections, connection, headers, body, progress).await
+    }
+
+    async fn open(
+        &self,
+        url: &ReceiverUrl,
+        progress: &mut Progress,
+    ) -> Result<Connection, Failure> {
+        let timings = &mut progress.timings;
+        progress.phase = Phase::Resolving;
+        let clock = Instant::now();
+        let targets = self.addresses_of(url).await;
+        timings.dns_ms = matches!(url.host_kind(), Host::Name { .. }).then(|| millis_since(clock));
+        let targets = targets.map_err(|error| error.into_failure(url))?;
+
+        progress.phase = Phase::Connecting;
+        let clock = Instant::now();
+        let connected = connect(&targets).await;
+        timings.connect_ms = Some(millis_since(clock));
+        let (tcp, remote) = connected.map_err(|error| failure::unconnected(url, &error))?;
+        progress.remote = Some(remote);
+
+        let wire = if url.is_encrypted() {
+            progress.phase = Phase::Handshake;
+            let clock = Instant::now();
+            let encrypted = self.tls.connect(url.server_name().clone(), tcp).await;
+            timings.tls_ms = Some(millis_since(clock));
+            let encrypted = encrypted.map_err(|error| failure::unencryptable(url, &error))?;
+            Wire::Tls(Box::new(encrypted))
+        } else {
+            Wire::Plain(tcp)
+        };
+        progress.phase = Phase::Exchanging;
+        Connection::open(wire, url, remote).await.map_err(|error| {
+            let broken = crate::connection::Broken::Http(Some(error));
+            failure::broken(url, &broken, &Gauge::default())
+        })
+    }
+}
+
+/// Why a host has no addresses to connect to.
+enum Unreachable {
+    Unresolved(ResolveError),
+    Blocked(Blocked),
+}
+
+impl Unreachable {
+    fn into_failure(self, url: &ReceiverUrl) -> Failure {
+        match self {
+            Self::Unresolved(error) => failure::unresolved(url, &error),
+            Self::Blocked(blocked) => failure::blocked(url, &blocked),
+        }
+    }
+}
+
+/// How far an attempt has come. It outlives the attempt, so that one cut by its deadline still says
+/// what it was doing.
+#[derive(Default)]
+struct Progress {
+    phase: Phase,
+    timings: Timings,
+    remote: Option<SocketAddr>,
+    /// When the request was handed to the connection.
+    begun: Option<Instant>,
+    /// The connection's, once there is one.
+    gauge: Option<Arc<Gauge>>,
+    received: Received,
+}
+
+impl Progress {
+    fn answered(&self) -> bool {
+        self.gauge.as_ref().is_some_and(|gauge| gauge.answered())
+    }
+
+    fn into_exchange(self, result: Result<(), Failure>) -> Exchange {
+        let Self {
+            mut timings,
+            remote,
+            begun,
+            received,
+            ..
+        } = self;
+        if let (Some(begun), Some(first_byte)) = (begun, received.first_byte) {
+            timings.first_byte_ms = Some(millis(first_byte.duration_since(begun)));
+        }
+        let response = received.into_response();
+        let result = match result {
+            Ok(()) => Ok(response.unwrap_or_default()),
+            Err(mut failure) => {
+                failure.partial = response;
+                Err(failure)
+            }
+        };
+        Exchange {
+            remote_addr: remote,
+            timings,
+            result,
+        }
+    }
+}
+
+/// One request and its response on `connection`, which is kept for the next where it can be.
+async fn converse(
+    connections: &Connections,
+    mut connection: Connection,
+    headers: HeaderMap,
+    body: Bytes,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    progress.phase = Phase::Exchanging;
+    progress.remote = Some(connection.remote());
+    progress.gauge = Some(connection.gauge().clone());
+    progress.begun = Some(Instant::now());
+    let result = connection.post(headers, body, &mut progress.received).await;
+    match result {
+        Ok(()) => {
+            connections.park(connection);
+            Ok(())
+        }
+        Err(broken) => {
+            let (url, gauge) = (connection.url(), connection.gauge());
+            Err(failure::broken(url, &broken, gauge))
+        }
+    }
+}
+
+impl Transport for Egress {
+    fn exchange<'a>(
+        &'a self,
+        connections: &'a Connections,
+        request: Request<'a>,
+    ) -> BoxFuture<'a, Exchange> {
+        Box::pin(async move {
+            let Request {
+                url,
+                headers,
+                body,
+                deadline,
+            } = request;
+            let mut progress = Progress::default();
+            let attempt = self.attempt(connections, url, headers, body, &mut progress);
+            let result = match tokio::time::timeout_at(deadline, attempt).await {
+                Ok(result) => result,
+                Err(_) => {
+                    let gauge = progress.gauge.as_deref();
+                    Err(failure::timed_out(url, progress.phase, gauge))
+                }
+            };
+            progress.into_exchange(result)
+        })
+    }
+
+    fn probe<'a>(&'a self, url: &'a ReceiverUrl) -> BoxFuture<'a, Probe> {
+        Box::pin(async move {
+            match self.addresses_of(url).await {
+                Ok(_) => Probe::Reachable,
+                Err(Unreachable::Unresolved(error)) => {
+                    Probe::Unresolved(failure::unresolved(url, &error).detail)
+                }
+                Err(Unreachable::Blocked(blocked)) => {
+                    Probe::Blocked(failure::blocked_sentence(url, &blocked))
+                }
+            }
+        })
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+fn millis_since(start: Instant) -> u32 {
+    millis(start.elapsed())
+}
+
+fn millis(span: std::time::Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
