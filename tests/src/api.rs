@@ -47,6 +47,15 @@ impl Api {
         Self { address, headers }
     }
 
+    /// The same caller, at the service's address after a restart.
+    #[must_use]
+    pub fn moved_to(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
+            headers: self.headers.clone(),
+        }
+    }
+
     /// Makes a request on a connection of its own.
     pub async fn send(
         &self,
@@ -64,7 +73,10 @@ impl Api {
             .uri(path)
             .header("host", self.address.to_string())
             .header("content-type", "application/json");
-        let own = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let own = self
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
         for (name, value) in own.chain(headers.iter().copied()) {
             request = request.header(name, value);
         }
@@ -90,7 +102,12 @@ impl Api {
         } else {
             body.to_string()
         };
-        expect(want, method, path, self.send(method, path, &[], body).await?)
+        expect(
+            want,
+            method,
+            path,
+            self.send(method, path, &[], body).await?,
+        )
     }
 
     /// Publishes an event; its id.
@@ -102,13 +119,19 @@ impl Api {
 
     /// The deliveries of an event.
     pub async fn deliveries_of(&self, event: &str) -> Result<Vec<Value>> {
-        let reply = self.get(&format!("/v1/deliveries?event_id={event}")).await?;
+        let reply = self
+            .get(&format!("/v1/deliveries?event_id={event}"))
+            .await?;
         reply.data().as_array().cloned().context("a list")
     }
 
     /// One delivery with its attempts.
     pub async fn delivery(&self, id: &str) -> Result<Value> {
-        Ok(self.get(&format!("/v1/deliveries/{id}")).await?.data().clone())
+        Ok(self
+            .get(&format!("/v1/deliveries/{id}"))
+            .await?
+            .data()
+            .clone())
     }
 }
 

@@ -2,18 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use anyhow::Result;
 use local_receiver::{Answer, Arrival, Authority, Receiver};
-
-/// Whether the receiver has a certificate that the service trusts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certified {
-    /// HTTPS, signed by the rig's authority.
-    Yes,
-    /// HTTPS, signed by one that nobody knows.
-    ByAStranger,
-}
+use signature::{Scheme, Verifier};
 
 #[derive(Default)]
 struct Pages {
@@ -93,8 +86,24 @@ impl Inbox {
     }
 }
 
-/// Both signatures of a delivery under this secret, as the signature crate judges them now.
+/// Whether both signatures of a delivery are right under this secret, by the receiver's clock at
+/// its arrival.
+///
+/// # Errors
+/// The signature crate's explanation.
 pub fn verify(arrival: &Arrival, secret: &str) -> Result<(), String> {
-    let _ = (arrival, secret);
+    let verifier = Verifier::new(secret);
+    let now = unix_seconds(arrival);
+    for scheme in [Scheme::VantageKit, Scheme::Standard] {
+        verifier
+            .explain(scheme, &arrival.headers, &arrival.body, now)
+            .map_err(|failure| format!("{scheme:?}: {failure}"))?;
+    }
     Ok(())
+}
+
+/// When a request arrived, in Unix seconds.
+pub fn unix_seconds(arrival: &Arrival) -> i64 {
+    let since = arrival.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs().cast_signed()
 }

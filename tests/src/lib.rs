@@ -13,6 +13,7 @@ mod wait;
 
 pub use api::{Api, Reply};
 pub use binary::{Output, TempDir, run};
-pub use inbox::{Certified, Inbox, verify};
+pub use inbox::{Inbox, unix_seconds, verify};
+pub use local_receiver::{Answer, Arrival, Authority};
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};
 pub use wait::{eventually, eventually_within};

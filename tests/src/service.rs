@@ -71,7 +71,14 @@ impl Setup {
         let url = format!("sqlite:{}", self.database);
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
         arguments.extend(options);
-        Service::start(&arguments).await
+        Service::start(&arguments, Some(OPERATOR_KEY)).await
+    }
+
+    /// A service that has to make its operator's key by itself.
+    pub async fn start_with_own_key(&self) -> Result<Service> {
+        let url = format!("sqlite:{}", self.database);
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
+        Service::start(&arguments, None).await
     }
 }
 
@@ -83,16 +90,20 @@ pub struct Service {
 }
 
 impl Service {
-    async fn start(arguments: &[&str]) -> Result<Self> {
+    async fn start(arguments: &[&str], operator_key: Option<&str>) -> Result<Self> {
         let mut process = program(arguments)?
-            .env("VK_WEBHOOKS_ADMIN_KEY", OPERATOR_KEY)
+            .envs(operator_key.map(|key| ("VK_WEBHOOKS_ADMIN_KEY", key)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
         let log = Arc::default();
         let (found, mut address) = mpsc::channel(1);
         let (out, err) = (process.stdout.take(), process.stderr.take());
-        tokio::spawn(read_log(err.context("piped")?, Arc::clone(&log), found.clone()));
+        tokio::spawn(read_log(
+            err.context("piped")?,
+            Arc::clone(&log),
+            found.clone(),
+        ));
         tokio::spawn(read_log(out.context("piped")?, Arc::clone(&log), found));
         let address = tokio::time::timeout(Duration::from_secs(20), address.recv()).await;
         let said = || log.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -109,7 +120,10 @@ impl Service {
 
     /// All it has logged.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Where it listens.
@@ -119,7 +133,10 @@ impl Service {
 
     /// Its process.
     pub fn pid(&self) -> Result<Pid> {
-        let pid = self.process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let pid = self
+            .process
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()));
         pid.context("it runs")
     }
 
@@ -137,7 +154,10 @@ impl Service {
     /// The operator, in the name of a team.
     pub fn operator_of(&self, team: &str) -> Api {
         let key = format!("Bearer {OPERATOR_KEY}");
-        let headers = vec![("authorization", key), ("x-vantagekit-team", team.to_owned())];
+        let headers = vec![
+            ("authorization", key),
+            ("x-vantagekit-team", team.to_owned()),
+        ];
         Api::new(self.address, headers)
     }
 
@@ -171,7 +191,9 @@ impl Api {
     /// Makes an endpoint for these types (all where there are none).
     pub async fn endpoint(&self, url: &str, event_types: &[&str]) -> Result<Endpoint> {
         let endpoint = json!({"url": url, "eventTypes": event_types});
-        let made = self.call("POST", "/v1/webhook-endpoints", &endpoint, 201).await?;
+        let made = self
+            .call("POST", "/v1/webhook-endpoints", &endpoint, 201)
+            .await?;
         let (id, secret) = (text(&made.data()["id"])?, text(&made.data()["secret"])?);
         ensure!(secret.starts_with("whsec_"), "{secret}");
         Ok(Endpoint { id, secret })

@@ -3,7 +3,7 @@
 //! Every check runs, also after one has failed, so that one run shows all there is to mend. A
 //! check that lacks something installs it or fails naming it; none is ever skipped.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -77,7 +77,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "receivers",
-        says: "the documented receivers verify our signatures in Node.js, Python and Go",
+        says: "the documented receivers verify our signatures: Node.js, Python, Go, Rust",
         run: receivers,
     },
     Check {
@@ -177,16 +177,37 @@ fn number_before(text: &str, word: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// Each documented receiver against the shared test vectors.
+/// Each documented receiver over the shared vectors, and each as a running server.
 fn receivers() -> Result<Count> {
+    let go = || {
+        let mut go = program(tools::GO.get()?, &["test", "-count=1", "-v", "."]);
+        go.current_dir(root().join("docs/receivers/go"));
+        Ok(go)
+    };
+    let rust = [
+        "run",
+        "--quiet",
+        "-p",
+        "vk-signature",
+        "--example",
+        "check_vectors",
+    ];
+    let commands: [Result<Command>; 5] = [
+        tools::NODE
+            .get()
+            .map(|node| program(node, &["docs/receivers/node/check_vectors.mjs"])),
+        tools::PYTHON
+            .get()
+            .map(|python| program(python, &["docs/receivers/python/check_vectors.py"])),
+        go(),
+        Ok(cargo(&rust)),
+        tools::PYTHON
+            .get()
+            .map(|python| program(python, &["docs/receivers/check_servers.py"])),
+    ];
     let mut count = Count::default();
-    for (tool, args) in [
-        (&tools::NODE, &["docs/receivers/node/check.mjs"][..]),
-        (&tools::PYTHON, &["docs/receivers/python/check.py"]),
-        (&tools::GO, &["run", "-C", "docs/receivers/go", "."]),
-    ] {
-        let ran = tool.get().and_then(|name| must_run(program(name, args)));
-        match ran {
+    for command in commands {
+        match command.and_then(must_run) {
             Ok(()) => count.passed += 1,
             Err(error) => {
                 println!("FAILED: {error:#}");
