@@ -27,15 +27,15 @@ impl Inbox {
         let tls = authority.server_config(&["localhost", "127.0.0.1"])?;
         let pages = Arc::new(Mutex::new(Pages::default()));
         let book = Arc::clone(&pages);
-        let handler = move |arrival| {
+        let handler = move |arrival: Arrival| {
             let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
             book.arrivals.push(arrival);
             let next = book.script.pop_front().or_else(|| book.then.clone());
-            next.unwrap_or_else(|| Answer::status(200))
+            std::future::ready(next.unwrap_or_else(|| Answer::status(200)))
         };
         Ok(Self {
             pages,
-            receiver: Receiver::start(0, Some(tls), Arc::new(handler)).await?,
+            receiver: Receiver::start(0, Some(tls), handler).await?,
         })
     }
 

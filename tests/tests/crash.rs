@@ -31,7 +31,7 @@ async fn publish_on(
     acknowledged: Arc<Mutex<HashSet<u64>>>,
 ) {
     while !stop.load(Ordering::Relaxed) {
-        let api = up.lock().unwrap().clone();
+        let api = up.lock().expect("no publisher panics").clone();
         let Some(api) = api else {
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
@@ -42,7 +42,7 @@ async fn publish_on(
             "email": "a@example.com", "number": number});
         // Whatever goes wrong while it is killed was not acknowledged.
         if api.publish("team.member_removed", &data).await.is_ok() {
-            acknowledged.lock().unwrap().insert(number);
+            acknowledged.lock().expect("no publisher panics").insert(number);
         }
     }
 }
@@ -77,17 +77,17 @@ async fn every_acknowledged_event_arrives_over_twenty_kills() -> Result<()> {
     for _ in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(20 + next(&mut random) % 500)).await;
         service.kill().await?;
-        *up.lock().unwrap() = None;
+        *up.lock().expect("no publisher panics") = None;
         service = setup.start(&[]).await?;
         team = team.moved_to(service.address());
-        *up.lock().unwrap() = Some(team.clone());
+        *up.lock().expect("no publisher panics") = Some(team.clone());
     }
     stop.store(true, Ordering::Relaxed);
     for publisher in publishers {
         publisher.await?;
     }
 
-    let acknowledged = acknowledged.lock().unwrap().clone();
+    let acknowledged = acknowledged.lock().expect("no publisher panics").clone();
     assert!(
         acknowledged.len() > 200,
         "too few to tell: {}",

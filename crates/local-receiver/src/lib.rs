@@ -10,4 +10,4 @@ mod receiver;
 
 pub use answer::{Answer, Arrival};
 pub use authority::Authority;
-pub use receiver::{Handler, Receiver};
+pub use receiver::Receiver;

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -24,9 +25,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::answer::{Answer, Arrival};
 
-/// Says what to do with each request.
-pub type Handler = Arc<dyn Fn(Arrival) -> Answer + Send + Sync>;
-
 /// A receiver on loopback. It stops, with all its connections, when it is dropped.
 pub struct Receiver {
     address: SocketAddr,
@@ -40,11 +38,11 @@ impl Receiver {
     ///
     /// # Errors
     /// Where the port cannot be had.
-    pub async fn start(
-        port: u16,
-        tls: Option<Arc<ServerConfig>>,
-        handler: Handler,
-    ) -> Result<Self> {
+    pub async fn start<H, F>(port: u16, tls: Option<Arc<ServerConfig>>, handler: H) -> Result<Self>
+    where
+        H: Fn(Arrival) -> F + Send + Sync + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener = TcpListener::bind(wanted)
             .await
@@ -53,6 +51,7 @@ impl Receiver {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let stopped = CancellationToken::new();
         let acceptor = tls.map(TlsAcceptor::from);
+        let handler: Handler = Arc::new(move |arrival| Box::pin(handler(arrival)));
         tokio::spawn(accept(listener, acceptor, handler, stopped.clone()));
         Ok(Self {
             address,
@@ -71,6 +70,8 @@ impl Receiver {
         format!("{}://{}{path}", self.scheme, self.address)
     }
 }
+
+type Handler = Arc<dyn Fn(Arrival) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 async fn accept(
     listener: TcpListener,
@@ -132,7 +133,8 @@ async fn respond(request: Request<Incoming>, handler: Handler) -> io::Result<Res
         headers: parts.headers,
         body,
         at: SystemTime::now(),
-    });
+    })
+    .await;
     match answer {
         Answer::Respond {
             after,

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::{config, serve};
+use crate::tools::{listen, trigger, verify};
+use crate::{config, demo, serve};
 
 /// Signed webhooks, delivered: events in, signed HTTPS deliveries out, retried and logged.
 #[derive(Parser)]
@@ -20,6 +21,14 @@ struct Cli {
 enum Command {
     /// Serve the API, the settings pages and the delivery engine.
     Serve(config::Given),
+    /// See the whole thing work: service, receivers of five tempers, all event types, live.
+    Demo(demo::Options),
+    /// Receive webhooks on this machine: verify each delivery and print it.
+    Listen(listen::Options),
+    /// Publish an event type's example to a service.
+    Trigger(trigger::Options),
+    /// Say whether a delivery is genuine, and if not, precisely why.
+    Verify(verify::Options),
     /// Print the documented default settings, to start a configuration file from.
     Config,
     /// Print the OpenAPI 3.1 document of the HTTP API.
@@ -33,6 +42,10 @@ pub(crate) fn run() -> Result<ExitCode> {
             let settings = config::load(&given, environment())?;
             runtime()?.block_on(serve::run(settings))?;
         }
+        Command::Demo(options) => return runtime()?.block_on(demo::run(options)),
+        Command::Listen(options) => runtime()?.block_on(listen::run(options))?,
+        Command::Trigger(options) => runtime()?.block_on(trigger::run(options))?,
+        Command::Verify(options) => return verify::run(&options),
         Command::Config => print(config::DEFAULTS)?,
         Command::Openapi => print(&web::openapi_json())?,
     }

@@ -5,14 +5,17 @@
 //! - [`cli`]: what can be typed;
 //! - [`config`]: where settings come from; [`logging`]: how log lines are written;
 //! - [`serve`]: the service, from start to stop;
-//! - [`receiver`]: a local HTTPS receiver that verifies what it gets; [`client`]: asking the API;
+//! - [`client`]: asking the API of a service;
 //! - [`demo`]: all of it together, to be looked at;
 //! - [`tools`]: `verify`, `listen` and `trigger`.
 
 mod cli;
+mod client;
 mod config;
+mod demo;
 mod logging;
 mod serve;
+mod tools;
 
 use std::process::ExitCode;
 
