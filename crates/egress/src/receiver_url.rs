@@ -212,6 +212,11 @@ fn check_as_written<'a>(text: &'a str, policy: &Policy) -> Result<&'a str, UrlPr
     if host.is_empty() {
         return Err(UrlProblem::new("The URL has no host."));
     }
+    if host.contains('%') && !host.starts_with('[') {
+        return Err(UrlProblem::new(
+            "The URL's host is written in an encoded form; write the plain host name.",
+        ));
+    }
     Ok(host)
 }
 
@@ -277,9 +282,10 @@ fn check_name(name: &str, written: &str, policy: &Policy) -> Result<Host, UrlPro
         )));
     }
     if !written.eq_ignore_ascii_case(name) {
-        return Err(UrlProblem::new(
-            "The URL's host is written in an encoded form; write the plain host name.",
-        ));
+        return Err(UrlProblem::new(format!(
+            "The URL's host is an unusual spelling of {name:?}; write it like that, if that is \
+             the host you mean."
+        )));
     }
     if let Some(what) = host_name::misspelling(name) {
         return Err(UrlProblem::new(format!("The URL's host name {what}.")));

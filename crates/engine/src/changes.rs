@@ -12,7 +12,7 @@ use model::time::Timestamp;
 use store::{EndpointChange, LimitedError, Retried, RetryFilter};
 
 use crate::house::House;
-use crate::lane::{Lane, Places, Target};
+use crate::lane::{Bounds, Lane, Target};
 use crate::{EndpointEdit, Refusal};
 
 const ENDPOINT: Refusal = Refusal::NotFound("webhook endpoint");
@@ -24,13 +24,9 @@ impl House {
         let Some(team_capacity) = self.roster.capacity(endpoint.team) else {
             return;
         };
-        let in_flight = self.options.max_in_flight_per_endpoint;
-        let places = Places {
-            in_flight,
-            unrecorded: 4 * in_flight,
-        };
+        let bounds = Bounds::with_in_flight(self.options.max_in_flight_per_endpoint);
         let target = Target::new(endpoint, &self.options.policy, None);
-        let lane = Lane::new(endpoint.id, endpoint.team, team_capacity, target, places);
+        let lane = Lane::new(endpoint.id, endpoint.team, team_capacity, target, bounds);
         self.roster.put_lane(&Arc::new(lane));
     }
 

@@ -22,13 +22,6 @@ use signature::SigningKeys;
 use store::{DueDelivery, DuePage};
 use tokio::sync::Semaphore;
 
-/// The most due deliveries a lane keeps in memory.
-pub(crate) const WINDOW: usize = 512;
-/// The most bytes of bodies it keeps with them (one delivery is always kept).
-pub(crate) const WINDOW_BYTES: usize = 512 * 1024;
-/// A lane that pulls reads its next page when the window is down to this.
-const LOW_WATER: usize = WINDOW / 2;
-
 /// Where a lane's deliveries go: a snapshot, replaced as a whole by every edit.
 pub(crate) struct Target {
     /// The parsed URL, or why today's rules refuse the one that was accepted once.
@@ -110,13 +103,35 @@ pub(crate) struct Wake {
     pub(crate) instead_of: Option<Timestamp>,
 }
 
-/// How many deliveries a lane may have out of its window.
+/// How much a lane may hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Places {
+pub(crate) struct Bounds {
     /// Attempts in flight, which is also the number of senders.
     pub(crate) in_flight: usize,
     /// Attempts in flight, and ended ones that are not yet recorded.
     pub(crate) unrecorded: usize,
+    /// Due deliveries that wait in memory.
+    pub(crate) window: usize,
+    /// Bytes of their bodies (one delivery is always kept).
+    pub(crate) window_bytes: usize,
+}
+
+impl Bounds {
+    /// The bounds of a lane with so many attempts in flight.
+    pub(crate) fn with_in_flight(in_flight: usize) -> Self {
+        // Recording lags behind sending by a commit, which takes several exchanges' time.
+        Self {
+            in_flight,
+            unrecorded: 4 * in_flight,
+            window: 512,
+            window_bytes: 512 * 1024,
+        }
+    }
+
+    /// A lane that pulls reads its next page when the window is down to this.
+    fn low_water(&self) -> usize {
+        self.window / 2
+    }
 }
 
 /// The engine's room for one endpoint.
@@ -126,7 +141,7 @@ pub(crate) struct Lane {
     /// The team's share of the attempts in flight.
     pub(crate) team_capacity: Arc<Semaphore>,
     pub(crate) target: ArcSwap<Target>,
-    places: Places,
+    bounds: Bounds,
     state: Mutex<State>,
 }
 
@@ -177,14 +192,14 @@ impl Lane {
         team: TeamId,
         team_capacity: Arc<Semaphore>,
         target: Target,
-        places: Places,
+        bounds: Bounds,
     ) -> Self {
         Self {
             endpoint,
             team,
             team_capacity,
             target: ArcSwap::from_pointee(target),
-            places,
+            bounds,
             state: Mutex::default(),
         }
     }
@@ -200,9 +215,12 @@ impl Lane {
             return Next::default(); // it waits in the store for a poke
         }
         let mut state = self.lock();
+        if state.held.contains(&try_of(&delivery)) {
+            return Next::default(); // a page brought it before its offer came
+        }
         if state.pulling {
-            state.pass.offer(delivery);
-        } else if state.has_room(delivery.body.len()) {
+            state.pass.offer(delivery, self.bounds.window);
+        } else if state.has_room(delivery.body.len(), &self.bounds) {
             state.push(delivery);
         } else {
             state.pulling = true;
@@ -249,7 +267,7 @@ impl Lane {
         if !takes_deliveries {
             state.forget_ready();
         }
-        let delivery = if state.unrecorded() < self.places.unrecorded {
+        let delivery = if state.unrecorded() < self.bounds.unrecorded {
             state.ready.pop_front()
         } else {
             None
@@ -301,7 +319,7 @@ impl Lane {
             state.forget_ready();
             state.pulling = false;
         }
-        if !state.pulling || state.ready.len() > LOW_WATER {
+        if !state.pulling || state.ready.len() > self.bounds.low_water() {
             state.puller = false;
             return None;
         }
@@ -312,13 +330,13 @@ impl Lane {
         Some(PageWanted {
             after: state.pass.after,
             // The first page shows what is held once more; there must be news behind it.
-            limit: WINDOW
+            limit: self.bounds.window
                 + if state.pass.after.is_none() {
                     state.held.len()
                 } else {
                     0
                 },
-            max_bytes: WINDOW_BYTES,
+            max_bytes: self.bounds.window_bytes,
         })
     }
 
@@ -353,12 +371,12 @@ impl Lane {
 
     fn next(&self, state: &mut State) -> Next {
         let mut next = Next::default();
-        let places = self.places.unrecorded.saturating_sub(state.unrecorded());
+        let places = self.bounds.unrecorded.saturating_sub(state.unrecorded());
         let wanted = state.ready.len().min(places).saturating_sub(state.starting);
-        next.senders = wanted.min(self.places.in_flight.saturating_sub(state.senders));
+        next.senders = wanted.min(self.bounds.in_flight.saturating_sub(state.senders));
         state.senders += next.senders;
         state.starting += next.senders;
-        if state.pulling && !state.puller && state.ready.len() <= LOW_WATER {
+        if state.pulling && !state.puller && state.ready.len() <= self.bounds.low_water() {
             state.puller = true;
             next.pull = true;
         }
@@ -367,9 +385,9 @@ impl Lane {
 }
 
 impl State {
-    fn has_room(&self, bytes: usize) -> bool {
+    fn has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
         self.ready.is_empty()
-            || (self.ready.len() < WINDOW && self.ready_bytes + bytes <= WINDOW_BYTES)
+            || (self.ready.len() < bounds.window && self.ready_bytes + bytes <= bounds.window_bytes)
     }
 
     fn push(&mut self, delivery: DueDelivery) {
@@ -422,8 +440,8 @@ impl State {
 }
 
 impl Pass {
-    fn offer(&mut self, delivery: DueDelivery) {
-        if self.late.len() < WINDOW {
+    fn offer(&mut self, delivery: DueDelivery, room: usize) {
+        if self.late.len() < room {
             self.late.insert(delivery.id, delivery);
         } else {
             self.missed = true;

@@ -236,11 +236,7 @@ impl HeaderNames {
             }
             Some((keys, _)) => {
                 let old = keys.vantagekit(seconds, body);
-                let both = format!(
-                    "{} {}",
-                    standard.as_ref(),
-                    keys.standard(id, seconds, body).as_ref()
-                );
+                let both = format!("{standard} {}", keys.standard(id, seconds, body));
                 headers.insert(self.signature.clone(), ascii(old.as_ref()));
                 headers.insert(self.signature_next.clone(), ascii(current.as_ref()));
                 headers.insert(WEBHOOK_SIGNATURE, ascii(&both));

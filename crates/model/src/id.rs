@@ -24,13 +24,13 @@ const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 pub const BLOCK_MAX: usize = 1 << SEQUENCE_BITS;
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident = $kind:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub i64);
 
         impl Id for $name {
-            const KIND: u8 = Kind::$name as u8;
+            const KIND: u8 = $kind;
             fn from_raw(raw: i64) -> Self {
                 Self(raw)
             }
@@ -63,34 +63,26 @@ pub fn first_raw_at(moment: Timestamp) -> i64 {
     since_epoch.clamp(0, i64::MAX >> LOW_BITS) << LOW_BITS
 }
 
-#[repr(u8)]
-enum Kind {
-    TeamId = 1,
-    KeyId = 2,
-    EndpointId = 3,
-    EventId = 4,
-    DeliveryId = 5,
-}
-
+// The numbers go into UUIDs that outsiders keep: they never change, and 0 is the mask's.
 id!(
     /// A team inside. Outside a team has the text the operator gave it, or a UUIDv7.
-    TeamId
+    TeamId = 1
 );
 id!(
     /// An API key.
-    KeyId
+    KeyId = 2
 );
 id!(
     /// An endpoint.
-    EndpointId
+    EndpointId = 3
 );
 id!(
     /// An accepted event.
-    EventId
+    EventId = 4
 );
 id!(
     /// One event owed to one endpoint.
-    DeliveryId
+    DeliveryId = 5
 );
 
 /// Turns ids into UUIDv7s and back, under a key that belongs to one store.

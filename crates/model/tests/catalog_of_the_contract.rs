@@ -1,6 +1,6 @@
 //! The contract's table of event types, spelled out once more, against the catalog compiled in.
 
-use serde_json::value::RawValue;
+use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 use vk_model::catalog::{Catalog, EventType};
 use vk_model::event::{EventProblem, NewEvent};
@@ -195,7 +195,7 @@ fn publish(
     known: &EventType,
     data: &Map<String, Value>,
 ) -> Result<NewEvent, EventProblem> {
-    let data = RawValue::from_string(serde_json::to_string(data).unwrap()).unwrap();
+    let data = to_raw_value(data).expect("a map of values is JSON");
     NewEvent::new(catalog, &known.name, &data, "/data")
 }
 

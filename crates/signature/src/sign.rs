@@ -43,12 +43,6 @@ impl<const N: usize> AsRef<str> for SignatureText<N> {
     }
 }
 
-impl<const N: usize> AsRef<[u8]> for SignatureText<N> {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl<const N: usize> fmt::Display for SignatureText<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

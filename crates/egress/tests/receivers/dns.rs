@@ -1,0 +1,302 @@
+//! Names: what the name server says, what may be connected to, and what rebinding achieves.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hickory_proto::op::ResponseCode;
+use model::attempt::Reason;
+use tokio::io::AsyncWriteExt;
+use vk_egress::{
+    BoxFuture, Connections, Egress, EgressOptions, Policy, Probe, ReceiverUrl, ResolveError,
+    Resolver, Transport,
+};
+
+use crate::name_server::{self, Answer, NameServer, addresses};
+use crate::peer::{
+    answer_all, egress, failure, peer, post, post_with, read_request, response, url,
+};
+
+/// A policy that allows 127.0.0.0/9 only, so that 127.128.0.1 plays the internal address.
+fn half_of_loopback() -> Policy {
+    Policy {
+        allow: vec!["127.0.0.0/9".parse().unwrap()],
+        allow_http: true,
+    }
+}
+
+fn egress_with(policy: Policy, dns: &NameServer) -> Egress {
+    let options = EgressOptions {
+        policy,
+        extra_roots_pem: Some(crate::certificates::authority().pem.into()),
+        dns_server: Some(dns.address),
+    };
+    Egress::new(options).unwrap()
+}
+
+#[tokio::test]
+async fn what_the_name_server_says_has_its_reason() {
+    let dns = name_server::start(|host, _| match host {
+        "missing.example.com" => Answer::Code(ResponseCode::NXDomain),
+        "empty.example.com" => Answer::Addresses(vec![]),
+        "broken.example.com" => Answer::Code(ResponseCode::ServFail),
+        "refused.example.com" => Answer::Code(ResponseCode::Refused),
+        "loop.example.com" => Answer::Alias("pool.example.com."),
+        "pool.example.com" => Answer::Alias("loop.example.com."),
+        _ => addresses(&["10.0.0.1"]),
+    })
+    .await;
+    let egress = egress(None, Some(dns.address));
+    for (host, expected) in [
+        ("missing", &[Reason::DnsNotFound][..]),
+        ("empty", &[Reason::DnsNotFound]),
+        ("broken", &[Reason::DnsFailed]),
+        ("refused", &[Reason::DnsFailed]),
+        ("loop", &[Reason::DnsNotFound, Reason::DnsFailed]),
+        ("private", &[Reason::BlockedAddress]),
+    ] {
+        let exchange = post(&egress, &url(format!("https://{host}.example.com/"))).await;
+        assert!(exchange.timings.dns_ms.is_some() && exchange.timings.connect_ms.is_none());
+        assert_eq!(exchange.remote_addr, None);
+        let failed = failure(exchange);
+        assert!(expected.contains(&failed.reason), "{host}: {failed:?}");
+        assert!(failed.detail.contains(host) && !failed.detail.contains("10.0.0.1"));
+    }
+}
+
+#[tokio::test]
+async fn a_silent_name_server_is_a_timeout_of_the_name() {
+    let dns = name_server::start(|_, _| Answer::Silence).await;
+    let egress = egress(None, Some(dns.address));
+    let (connections, deadline) = (Connections::default(), Duration::from_millis(300));
+    let url = url("https://stalled.example.com/");
+    let exchange = post_with(&egress, &connections, &url, Bytes::new(), deadline).await;
+    assert_eq!(failure(exchange).reason, Reason::DnsTimeout);
+    // Without a deadline of ours the resolver's own budget ends it.
+    let begun = std::time::Instant::now();
+    let Probe::Unresolved(warning) = egress.probe(&url).await else {
+        panic!("expected a warning");
+    };
+    assert!(warning.contains("did not answer in time"));
+    assert!(begun.elapsed() < Duration::from_secs(6));
+}
+
+#[tokio::test]
+async fn one_blocked_address_among_good_ones_refuses_the_whole_answer() {
+    let connections_made = Arc::new(AtomicUsize::new(0));
+    let counter = connections_made.clone();
+    let address = peer(move |stream, _| {
+        counter.fetch_add(1, SeqCst);
+        answer_all(stream)
+    })
+    .await;
+    let dns = name_server::start(|host, _| match host {
+        "good.example.com" => addresses(&["127.0.0.1"]),
+        "mixed.example.com" => addresses(&["127.0.0.1", "10.0.0.1"]),
+        "mixed6.example.com" => addresses(&["127.0.0.1", "fd00::1"]),
+        "mapped.example.com" => addresses(&["127.0.0.1", "::ffff:10.0.0.1"]),
+        _ => {
+            let many = (0..1000u32).map(|n| IpAddr::V4((0x0800_0000 + n).into()));
+            Answer::Addresses(many.chain(["10.0.0.1".parse().unwrap()]).collect())
+        }
+    })
+    .await;
+    let egress = egress_with(half_of_loopback(), &dns);
+    let port = address.port();
+    for host in ["mixed", "mixed6", "mapped", "thousand"] {
+        let url = url(format!("http://{host}.example.com:{port}/"));
+        assert_eq!(
+            failure(post(&egress, &url).await).reason,
+            Reason::BlockedAddress,
+            "{host}"
+        );
+    }
+    assert_eq!(connections_made.load(SeqCst), 0);
+    let url = url(format!("http://good.example.com:{port}/"));
+    assert_eq!(response(post(&egress, &url).await).status, 200);
+    assert_eq!(connections_made.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn rebinding_between_connections_is_refused_and_the_vetted_address_is_the_one_reached() {
+    // The same port on an allowed and on a forbidden address: a transport that resolved once more
+    // between looking and connecting would end up at the second.
+    let inside = tokio::net::TcpListener::bind("127.128.0.1:0")
+        .await
+        .unwrap();
+    let port = inside.local_addr().unwrap().port();
+    let outside = tokio::net::TcpListener::bind(("127.0.0.1", port))
+        .await
+        .unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = outside.accept().await {
+            let request = read_request(&mut stream).await.unwrap();
+            assert!(
+                request.contains(&format!("host: rebind.example.com:{port}")),
+                "{request}"
+            );
+            let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let dns = name_server::start(|_, before| match before {
+        0 => addresses(&["127.0.0.1"]),
+        _ => addresses(&["127.128.0.1"]),
+    })
+    .await;
+    let egress = egress_with(half_of_loopback(), &dns);
+    let url = url(format!("http://rebind.example.com:{port}/"));
+    let connections = Connections::default();
+    let exchange = || {
+        post_with(
+            &egress,
+            &connections,
+            &url,
+            Bytes::new(),
+            Duration::from_secs(5),
+        )
+    };
+
+    let first = exchange().await;
+    assert_eq!(
+        first.remote_addr.unwrap().ip(),
+        IpAddr::from([127, 0, 0, 1])
+    );
+    assert_eq!(response(first).status, 200);
+    assert_eq!(
+        dns.queries.load(SeqCst),
+        1,
+        "resolved exactly once for a connection"
+    );
+
+    let second = exchange().await;
+    assert_eq!(second.remote_addr, None);
+    assert_eq!(failure(second).reason, Reason::BlockedAddress);
+    assert_eq!(
+        dns.queries.load(SeqCst),
+        2,
+        "resolved again for the next connection"
+    );
+    let reached = tokio::time::timeout(Duration::from_millis(50), inside.accept()).await;
+    assert!(reached.is_err(), "the forbidden address was connected to");
+}
+
+#[tokio::test]
+async fn an_unreachable_first_address_is_followed_by_the_next() {
+    let address = peer(|stream, _| answer_all(stream)).await;
+    let dns = name_server::start(|_, _| addresses(&["127.0.0.9", "127.0.0.1"])).await;
+    let egress = egress(None, Some(dns.address));
+    let url = url(format!("http://two.example.com:{}/", address.port()));
+    let exchange = post(&egress, &url).await;
+    assert_eq!(exchange.remote_addr, Some(address));
+    assert_eq!(response(exchange).status, 200);
+}
+
+#[tokio::test]
+async fn a_reserved_name_needs_every_address_in_an_allowed_range() {
+    let address = peer(|stream, _| answer_all(stream)).await;
+    let port = address.port();
+    let dns = name_server::start(|host, _| match host {
+        "receiver.test" | "receiver" => addresses(&["127.0.0.1"]),
+        _ => addresses(&["127.0.0.1", "8.8.8.8"]),
+    })
+    .await;
+    let egress = egress_with(half_of_loopback(), &dns);
+    for host in ["receiver.test", "receiver", "localhost", "a.localhost"] {
+        let exchange = post(&egress, &url(format!("http://{host}:{port}/"))).await;
+        assert_eq!(response(exchange).status, 200, "{host}");
+    }
+    let mixed = url(format!("http://mixed.test:{port}/"));
+    assert_eq!(
+        failure(post(&egress, &mixed).await).reason,
+        Reason::BlockedAddress
+    );
+    let queried = dns.queries.load(SeqCst);
+    assert_eq!(queried, 3, "localhost is never asked for");
+}
+
+#[tokio::test]
+async fn localhost_is_blocked_where_loopback_is_not_allowed() {
+    let policy = Policy {
+        allow: vec!["10.0.0.0/8".parse().unwrap()],
+        allow_http: true,
+    };
+    let dns = name_server::start(|_, _| addresses(&["10.0.0.1"])).await;
+    let egress = egress_with(policy, &dns);
+    let exchange = post(&egress, &url("http://localhost:8080/")).await;
+    assert_eq!(failure(exchange).reason, Reason::BlockedAddress);
+    assert_eq!(dns.queries.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_probe_tells_what_a_customer_should_know_when_saving_a_url() {
+    let dns = name_server::start(|host, _| match host {
+        "public.example.com" => addresses(&["8.8.8.8", "2a00:1450::1"]),
+        "private.example.com" => addresses(&["192.168.1.1"]),
+        _ => Answer::Code(ResponseCode::NXDomain),
+    })
+    .await;
+    let egress = egress_with(Policy::default(), &dns);
+    let parse = |host: &str| {
+        ReceiverUrl::parse(&format!("https://{host}.example.com/"), &Policy::default()).unwrap()
+    };
+    assert_eq!(egress.probe(&parse("public")).await, Probe::Reachable);
+    let Probe::Unresolved(warning) = egress.probe(&parse("later")).await else {
+        panic!("expected a warning");
+    };
+    assert!(
+        warning.contains("later.example.com does not exist"),
+        "{warning}"
+    );
+    let Probe::Blocked(problem) = egress.probe(&parse("private")).await else {
+        panic!("expected a refusal");
+    };
+    assert!(problem.sentence.contains("RFC 1918") && !problem.sentence.contains("192.168"));
+}
+
+/// A resolver from memory, for virtual time.
+struct Scripted(Result<Vec<IpAddr>, ResolveError>, Duration);
+
+impl Resolver for Scripted {
+    fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, ResolveError>> {
+        Box::pin(async {
+            tokio::time::sleep(self.1).await;
+            self.0.clone()
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_of_ones_own_works_in_virtual_time() {
+    for (answer, delay, expected) in [
+        (
+            Ok(vec!["10.0.0.1".parse().unwrap()]),
+            1,
+            Reason::BlockedAddress,
+        ),
+        (Err(ResolveError::NotFound), 1, Reason::DnsNotFound),
+        (Ok(vec![]), 20, Reason::DnsTimeout),
+    ] {
+        let options = EgressOptions {
+            extra_roots_pem: Some(crate::certificates::authority().pem.into()),
+            ..EgressOptions::default()
+        };
+        let resolver = Arc::new(Scripted(answer, Duration::from_secs(delay)));
+        let egress = Egress::with_resolver(options, resolver).unwrap();
+        let url = ReceiverUrl::parse("https://a.example.com/", &Policy::default()).unwrap();
+        let connections = Connections::default();
+        let begun = tokio::time::Instant::now();
+        let exchange = post_with(
+            &egress,
+            &connections,
+            &url,
+            Bytes::new(),
+            Duration::from_secs(10),
+        )
+        .await;
+        assert_eq!(failure(exchange).reason, expected);
+        assert_eq!(begun.elapsed().as_secs(), delay.min(10));
+    }
+}

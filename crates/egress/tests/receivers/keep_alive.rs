@@ -1,0 +1,231 @@
+//! Connections kept alive: used again, noticed when they die, never shared.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::attempt::Reason;
+use tokio::io::AsyncWriteExt;
+use vk_egress::{Connections, Egress, Exchange, ReceiverUrl};
+
+use crate::peer::{answer_all, egress, peer, post_with, read_request, reason, response, url};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+async fn post(egress: &Egress, connections: &Connections, url: &ReceiverUrl) -> Exchange {
+    let body = Bytes::from_static(b"{}");
+    post_with(egress, connections, url, body, Duration::from_secs(5)).await
+}
+
+/// A peer that counts its connections.
+async fn counted() -> (String, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = count.clone();
+    let address = peer(move |stream, _| {
+        counter.fetch_add(1, SeqCst);
+        answer_all(stream)
+    })
+    .await;
+    (format!("http://{address}/"), count)
+}
+
+#[tokio::test]
+async fn exchanges_one_after_the_other_share_a_connection() {
+    let (text, count) = counted().await;
+    let (egress, connections, url) = (egress(None, None), Connections::default(), url(text));
+    for n in 0..20 {
+        let exchange = post(&egress, &connections, &url).await;
+        assert_eq!(exchange.timings.connect_ms.is_some(), n == 0, "{n}");
+        assert!(exchange.timings.first_byte_ms.is_some());
+        assert!(exchange.remote_addr.is_some());
+        assert_eq!(response(exchange).status, 200);
+    }
+    assert_eq!(count.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn exchanges_at_the_same_time_have_a_connection_each() {
+    let (text, count) = counted().await;
+    let (egress, connections, url) = (egress(None, None), Connections::default(), url(text));
+    for _ in 0..3 {
+        let (a, b) = tokio::join!(
+            post(&egress, &connections, &url),
+            post(&egress, &connections, &url)
+        );
+        assert_eq!((response(a).status, response(b).status), (200, 200));
+    }
+    assert_eq!(count.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn two_endpoints_never_share_a_connection() {
+    let (text, count) = counted().await;
+    let (egress, url) = (egress(None, None), url(text));
+    let (one, other) = (Connections::default(), Connections::default());
+    for _ in 0..3 {
+        response(post(&egress, &one, &url).await);
+        response(post(&egress, &other, &url).await);
+    }
+    assert_eq!(count.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_connection_serves_one_origin_only() {
+    let (first, first_count) = counted().await;
+    let (second, second_count) = counted().await;
+    let (egress, connections) = (egress(None, None), Connections::default());
+    response(post(&egress, &connections, &url(&first)).await);
+    response(post(&egress, &connections, &url(format!("{first}other?path"))).await);
+    assert_eq!(first_count.load(SeqCst), 1);
+    response(post(&egress, &connections, &url(&second)).await);
+    assert_eq!(second_count.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn dropping_the_connections_closes_them() {
+    let (gone, mut closed) = tokio::sync::mpsc::unbounded_channel();
+    let address = peer(move |stream, _| {
+        let gone = gone.clone();
+        async move {
+            answer_all(stream).await?;
+            gone.send(()).unwrap();
+            Ok(())
+        }
+    })
+    .await;
+    let (egress, connections) = (egress(None, None), Connections::default());
+    response(post(&egress, &connections, &url(format!("http://{address}/"))).await);
+    assert!(closed.try_recv().is_err());
+    drop(connections);
+    let waiting = tokio::time::timeout(Duration::from_secs(5), closed.recv());
+    assert!(waiting.await.unwrap().is_some());
+}
+
+/// What the peer does to its first connection once it has answered on it.
+async fn after_the_first_answer(spoil: &'static [u8], close: bool) -> (String, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = count.clone();
+    let address = peer(move |mut stream, number| {
+        counter.fetch_add(1, SeqCst);
+        async move {
+            if number > 0 {
+                return answer_all(stream).await;
+            }
+            read_request(&mut stream).await;
+            stream.write_all(OK).await?;
+            stream.write_all(spoil).await?;
+            if close {
+                return stream.shutdown().await;
+            }
+            crate::peer::stay(stream).await
+        }
+    })
+    .await;
+    (format!("http://{address}/"), count)
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_died_or_spoke_unasked_is_not_used_again() {
+    for (spoil, close) in [
+        (&b""[..], true),
+        (b"HTTP/1.1 408 x\r\n\r\n", false),
+        (OK, false),
+    ] {
+        let (text, count) = after_the_first_answer(spoil, close).await;
+        let (egress, connections, url) = (egress(None, None), Connections::default(), url(text));
+        assert_eq!(
+            response(post(&egress, &connections, &url).await).status,
+            200
+        );
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let second = post(&egress, &connections, &url).await;
+        assert!(
+            second.timings.connect_ms.is_some(),
+            "a new connection was made"
+        );
+        assert_eq!(response(second).status, 200);
+        assert_eq!(count.load(SeqCst), 2);
+    }
+}
+
+/// A peer whose first `bad` connections die on their second request, which they have read; the
+/// later ones do what `fresh` says.
+async fn dies_on_second_request(fresh_answers: bool) -> (String, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = count.clone();
+    let address = peer(move |mut stream, number| {
+        counter.fetch_add(1, SeqCst);
+        async move {
+            if number == 0 {
+                read_request(&mut stream).await;
+                stream.write_all(OK).await?;
+                read_request(&mut stream).await;
+                return stream.set_zero_linger();
+            }
+            if fresh_answers {
+                return answer_all(stream).await;
+            }
+            read_request(&mut stream).await;
+            Ok(())
+        }
+    })
+    .await;
+    (format!("http://{address}/"), count)
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_dies_unanswered_is_replaced_once() {
+    let (text, count) = dies_on_second_request(true).await;
+    let (egress, connections, url) = (egress(None, None), Connections::default(), url(text));
+    response(post(&egress, &connections, &url).await);
+    assert_eq!(
+        response(post(&egress, &connections, &url).await).status,
+        200
+    );
+    assert_eq!(count.load(SeqCst), 2);
+
+    let (text, count) = dies_on_second_request(false).await;
+    let url = crate::peer::url(text);
+    let connections = Connections::default();
+    response(post(&egress, &connections, &url).await);
+    let failed = post(&egress, &connections, &url).await;
+    assert_eq!(reason(failed), Reason::ConnectionClosed);
+    assert_eq!(
+        count.load(SeqCst),
+        2,
+        "a fresh connection's failure is final"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_only_after_a_whole_response() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n{}",
+            "x".repeat(20000)
+        ),
+    ] {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = count.clone();
+        let address = peer(move |mut stream, _| {
+            counter.fetch_add(1, SeqCst);
+            let answer = answer.clone();
+            async move {
+                while read_request(&mut stream).await.is_some() {
+                    stream.write_all(answer.as_bytes()).await?;
+                }
+                Ok(())
+            }
+        })
+        .await;
+        let (egress, connections) = (egress(None, None), Connections::default());
+        let url = url(format!("http://{address}/"));
+        for n in 1..=3 {
+            response(post(&egress, &connections, &url).await);
+            assert_eq!(count.load(SeqCst), n);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Real sockets on loopback: receivers of every temper, a name server that lies, and certificates
+//! that are wrong, each with the reason the transport must give.
+
+mod certificates;
+mod name_server;
+mod peer;
+
+mod dns;
+mod http;
+mod keep_alive;
+mod tls;

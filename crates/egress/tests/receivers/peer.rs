@@ -1,0 +1,147 @@
+//! Hides the receiver's side of a test: a TCP peer that follows a script, and one exchange with it.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use model::attempt::Reason;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use vk_egress::{
+    Connections, Egress, EgressOptions, Exchange, Failure, Policy, ReceiverUrl, Request, Response,
+    Transport,
+};
+
+/// A policy that allows loopback (IPv4 and IPv6) and plain HTTP.
+pub(crate) fn loopback() -> Policy {
+    Policy {
+        allow: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+        allow_http: true,
+    }
+}
+
+/// A transport that may reach loopback, trusts `roots` and asks `dns_server`.
+pub(crate) fn egress(roots: Option<String>, dns_server: Option<SocketAddr>) -> Egress {
+    let options = EgressOptions {
+        policy: loopback(),
+        extra_roots_pem: Some(
+            roots
+                .unwrap_or_else(|| crate::certificates::authority().pem)
+                .into(),
+        ),
+        // Where a test needs no names, an address where nobody answers.
+        dns_server: dns_server.or(Some("127.0.0.1:9".parse().unwrap())),
+    };
+    Egress::new(options).unwrap()
+}
+
+/// Parses under the loopback policy.
+pub(crate) fn url(text: impl AsRef<str>) -> ReceiverUrl {
+    ReceiverUrl::parse(text.as_ref(), &loopback()).unwrap()
+}
+
+/// Posts `body` with a deadline.
+pub(crate) async fn post_with(
+    egress: &Egress,
+    connections: &Connections,
+    url: &ReceiverUrl,
+    body: Bytes,
+    deadline: Duration,
+) -> Exchange {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    let request = Request {
+        url,
+        headers,
+        body,
+        deadline: tokio::time::Instant::now() + deadline,
+    };
+    egress.exchange(connections, request).await
+}
+
+/// Posts a small body on a fresh connection with a generous deadline.
+pub(crate) async fn post(egress: &Egress, url: &ReceiverUrl) -> Exchange {
+    let body = Bytes::from_static(b"{\"type\":\"x\",\"data\":{}}");
+    let deadline = Duration::from_secs(5);
+    post_with(egress, &Connections::default(), url, body, deadline).await
+}
+
+/// The response of an exchange that must have one.
+pub(crate) fn response(exchange: Exchange) -> Response {
+    exchange.result.unwrap()
+}
+
+/// The failure of an exchange that must have one, checked for what a customer must never read.
+pub(crate) fn failure(exchange: Exchange) -> Failure {
+    let failure = exchange.result.unwrap_err();
+    let detail = &failure.detail;
+    assert!(detail.ends_with('.') && detail.len() > 20, "{detail:?}");
+    failure
+}
+
+/// The reason of an exchange that must have failed.
+pub(crate) fn reason(exchange: Exchange) -> Reason {
+    failure(exchange).reason
+}
+
+/// Listens on a loopback port and runs `script` on each connection, with its number from 0.
+pub(crate) async fn peer<S, F>(script: S) -> SocketAddr
+where
+    S: Fn(TcpStream, usize) -> F + Send + 'static,
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let Ok((stream, _)) = listener.accept().await else {
+                return;
+            };
+            tokio::spawn(script(stream, number));
+        }
+    });
+    address
+}
+
+/// Reads one request, head and body; `None` where the connection ends before it does.
+pub(crate) async fn read_request<T: AsyncRead + Unpin>(stream: &mut T) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(':')?;
+                name.eq_ignore_ascii_case("content-length")
+                    .then(|| value.trim().parse::<usize>().unwrap())
+            });
+            if body.len() >= length.unwrap_or(0) {
+                return Some(text);
+            }
+        }
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return None,
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+        }
+    }
+}
+
+/// Answers every request on the connection with 200 and no body, until the client goes.
+pub(crate) async fn answer_all<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T) -> io::Result<()> {
+    while read_request(&mut stream).await.is_some() {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await?;
+    }
+    Ok(())
+}
+
+/// Keeps the connection open and silent.
+pub(crate) async fn stay<T>(stream: T) -> io::Result<()> {
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    drop(stream);
+    Ok(())
+}
