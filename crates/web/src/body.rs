@@ -15,7 +15,7 @@ use crate::problem::Problem;
 /// The largest body of any call but the batch, in bytes (contract: 413 above).
 pub(crate) const BODY_MAX: usize = model::event::EVENT_BODY_MAX;
 /// The largest body of the batch, in bytes (contract: 413 above).
-pub(crate) const BATCH_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const BATCH_MAX: usize = model::event::BATCH_BODY_MAX;
 /// How much of a body that is too large is read and dropped before the 413. A client that is
 /// still sending when the connection closes would lose the answer.
 pub(crate) const DRAINED_MAX: usize = 2 * BATCH_MAX;

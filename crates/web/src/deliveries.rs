@@ -12,7 +12,7 @@ use model::delivery::{Delivery, Status};
 use model::id::{DeliveryId, Id as _, IdCodec};
 use serde::Serialize;
 use store::LogFilter;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa::openapi::schema::Object;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -202,6 +202,36 @@ fn joined(headers: Vec<(String, String)>) -> BTreeMap<String, String> {
     by_name
 }
 
+/// The parameters of the log, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct LogParameters {
+    /// Only this endpoint's.
+    #[param(format = "uuid")]
+    endpoint_id: Option<String>,
+    /// Only those that stand here.
+    #[param(schema_with = status_words)]
+    status: Option<String>,
+    /// Only of this type.
+    #[param(example = "link.created")]
+    event_type: Option<String>,
+    /// Only of this event.
+    #[param(format = "uuid")]
+    event_id: Option<String>,
+    /// Made at this moment or later.
+    #[param(format = DateTime, example = "2026-04-01T12:00:00Z")]
+    since: Option<String>,
+    /// Made before this moment.
+    #[param(format = DateTime, example = "2026-04-01T13:00:00Z")]
+    until: Option<String>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+    /// How many items a page.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    per_page: Option<u32>,
+}
+
 /// What of the log is asked for.
 struct LogQuery {
     /// None where nothing can match.
@@ -270,15 +300,7 @@ fn read_cursor(text: &str, codec: &IdCodec) -> Option<DeliveryId> {
 
 /// List the deliveries, newest first.
 #[utoipa::path(get, path = "/v1/deliveries", tag = "Deliveries", operation_id = "listDeliveries",
-    params(
-        ("endpoint_id" = Option<Id>, Query, description = "Only this endpoint's."),
-        ("status" = inline(Option<StatusFilter>), Query, description = "Only those that stand here."),
-        ("event_type" = Option<String>, Query, description = "Only of this type.", example = "link.created"),
-        ("event_id" = Option<Id>, Query, description = "Only of this event."),
-        ("since" = Option<Moment>, Query, description = "Made at this moment or later."),
-        ("until" = Option<Moment>, Query, description = "Made before this moment."),
-        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before."),
-    ),
+    params(LogParameters),
     responses((status = 200, description = "A page of deliveries.", body = Log<DeliveryView>))
 )]
 async fn list(
@@ -302,12 +324,6 @@ async fn list(
     let deliveries = rows.iter().map(|row| DeliveryView::of(row, codec)).collect();
     Ok(render::log(deliveries, query.per_page, next))
 }
-
-/// The words of the parameter `status`; only its schema is used.
-#[derive(ToSchema)]
-#[schema(schema_with = status_words)]
-#[allow(dead_code, reason = "only its schema is used")]
-struct StatusFilter(String);
 
 /// Show a delivery with its attempts.
 #[utoipa::path(get, path = "/v1/deliveries/{id}", tag = "Deliveries", operation_id = "getDelivery",
@@ -344,7 +360,7 @@ async fn retry(
     writer: TeamWrite,
     PathId(id): PathId<DeliveryId>,
     State(app): State<App>,
-    OptionalJson(_): OptionalJson<RetryRequest>,
+    _body: OptionalJson<RetryRequest>,
 ) -> Result<Response, Problem> {
     app.engine.retry_delivery(writer.id(), id).await?;
     let store = app.engine.store();

@@ -115,7 +115,7 @@ struct ChangedEndpoint {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewEndpoint {
     /// Where deliveries shall go: an HTTPS URL whose host can be reached publicly.
-    #[schema(value_type = String, required, format = Uri, example = "https://hooks.example.com/vantagekit")]
+    #[schema(value_type = String, required, format = "uri", example = "https://hooks.example.com/vantagekit")]
     url: Option<String>,
     /// For people: at most 500 characters.
     #[schema(min_length = 1, max_length = 500, example = "CRM")]
@@ -131,7 +131,7 @@ struct NewEndpoint {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EndpointChange {
     /// Where deliveries shall go.
-    #[schema(format = Uri, example = "https://hooks.example.com/vantagekit")]
+    #[schema(format = "uri", example = "https://hooks.example.com/vantagekit")]
     url: Option<String>,
     /// For people: at most 500 characters; null removes it.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500, example = "CRM")]
@@ -169,7 +169,7 @@ fn read_subscription(app: &App, names: Option<Vec<String>>) -> Result<Subscripti
 /// Checks a URL by the rules, then by the addresses behind it; a host name that does not resolve
 /// is a warning only, since it may be about to be made.
 async fn read_url(app: &App, text: &str) -> Result<(ReceiverUrl, Vec<String>), Problem> {
-    let url = ReceiverUrl::parse(text, &app.policy)?;
+    let url = ReceiverUrl::parse(text, &app.engine.options().policy)?;
     match app.engine.transport().probe(&url).await {
         Probe::Reachable => Ok((url, Vec::new())),
         Probe::Unresolved(sentence) => Ok((url, vec![sentence])),

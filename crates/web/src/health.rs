@@ -90,7 +90,7 @@ async fn ready(State(app): State<App>) -> Result<Response, Problem> {
 )]
 async fn metrics(State(app): State<App>) -> Response {
     const END: &str = "# EOF\n";
-    let mut text = app.engine.metrics();
+    let mut text = app.engine.metrics().await;
     // The engine's text may be complete in itself; ours goes before its end.
     let ended = text.ends_with(END);
     text.truncate(text.len() - if ended { END.len() } else { 0 });

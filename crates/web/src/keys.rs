@@ -158,9 +158,9 @@ async fn list(
     State(app): State<App>,
     Paging(request): Paging,
 ) -> Result<Response, Problem> {
-    let store = app.engine.store();
-    let page = store.keys(team.id, request).await?;
-    let keys = page.rows.iter().map(|key| KeyView::of(key, store.codec())).collect();
+    let page = app.engine.keys(team.id, request).await?;
+    let codec = app.engine.store().codec();
+    let keys = page.rows.iter().map(|key| KeyView::of(key, codec)).collect();
     Ok(render::list(keys, request, page.total))
 }
 

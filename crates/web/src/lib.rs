@@ -71,7 +71,6 @@ struct App(Arc<Parts>);
 struct Parts {
     engine: Engine,
     catalog: Arc<Catalog>,
-    policy: egress::Policy,
     options: WebOptions,
     rates: rate::Rates,
     answers: health::Answers,
@@ -85,20 +84,12 @@ impl std::ops::Deref for App {
 }
 
 /// The whole HTTP surface of the service.
-///
-/// `policy` is what receiver URLs are checked by, the same that the transport was made with.
-pub fn router(
-    engine: Engine,
-    catalog: Arc<Catalog>,
-    policy: egress::Policy,
-    options: WebOptions,
-) -> Router {
+pub fn router(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Router {
     let app = App(Arc::new(Parts {
         rates: rate::Rates::new(options.key_limit, options.team_limit),
         answers: health::Answers::default(),
         engine,
         catalog,
-        policy,
         options,
     }));
     let (api, _document) = openapi::documented_routes().split_for_parts();

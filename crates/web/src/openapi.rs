@@ -131,7 +131,7 @@ impl Traits {
             api: path.starts_with("/v1/"),
             for_team: ![TEAMS, API_KEYS, EVENT_TYPES, OPERATION].contains(&tag),
             body: operation.request_body.is_some(),
-            query: parameters.into_iter().any(|one| one.parameter_in == ParameterIn::Query),
+            query: parameters.into_iter().any(|one| matches!(one, RefOr::T(one) if one.parameter_in == ParameterIn::Query)),
             names_something: path.contains('{'),
             store: tag != EVENT_TYPES && !["/healthz", "/metrics"].contains(&path),
         }
@@ -161,7 +161,7 @@ impl Traits {
 fn complete(path: &str, operation: &mut Operation) {
     let traits = Traits::of(path, operation);
     if traits.for_team {
-        operation.parameters.get_or_insert_default().push(team_parameter());
+        operation.parameters.get_or_insert_default().push(RefOr::T(team_parameter()));
     }
     for (status, why) in traits.errors() {
         operation
@@ -196,7 +196,7 @@ fn fill(status: &str, response: &mut Documented, api: bool) {
         let body = ContentBuilder::new()
             .schema(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name(ErrorBody::name()))))
             .build();
-        response.content.insert("application/json".into(), body);
+        response.content.insert("application/json".into(), RefOr::T(body));
     }
     let mut headers: Vec<(&str, Type, &str)> = Vec::new();
     if api && status != "401" {
@@ -214,7 +214,7 @@ fn fill(status: &str, response: &mut Documented, api: bool) {
     }
     for (name, kind, text) in headers {
         let schema = ObjectBuilder::new().schema_type(kind).build();
-        let header = HeaderBuilder::new().schema(schema).description(Some(text)).build();
-        response.headers.insert(name.into(), header);
+        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(text)).build();
+        response.headers.insert(name.into(), RefOr::T(header));
     }
 }

@@ -253,6 +253,7 @@ impl From<Refusal> for Problem {
                 "The plan's limit of {limit} is reached; delete one first, or move the team to a larger plan."
             )),
             Refusal::Conflict(sentence) => Self::Conflict(sentence),
+            Refusal::Randomness(_) => Self::internal(&refusal),
             Refusal::Store(error) => error.into(),
         }
     }
@@ -273,11 +274,11 @@ impl From<EventProblem> for Problem {
 
 impl From<BatchProblem> for Problem {
     fn from(batch: BatchProblem) -> Self {
-        match (batch.index, Self::from(batch.problem)) {
-            (Some(index), Self::UnknownEventType(text)) => {
-                Self::UnknownEventType(format!("/events/{index}/type: {text}"))
-            }
-            (_, problem) => problem,
+        let sentence = batch.to_string(); // names the event
+        match Self::from(batch.problem) {
+            Self::UnknownEventType(_) => Self::UnknownEventType(sentence),
+            Self::PayloadTooLarge(_) => Self::PayloadTooLarge(sentence),
+            problem => problem,
         }
     }
 }

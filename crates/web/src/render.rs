@@ -174,7 +174,7 @@ pub(crate) fn log<T: Serialize>(
 
 /// A UUID, as every id but a team's is.
 #[derive(ToSchema)]
-#[schema(value_type = String, format = Uuid, example = "019a6c3e-7d40-7a11-8f3b-5d2c1e0f9a87")]
+#[schema(value_type = String, format = "uuid", example = "019a6c3e-7d40-7a11-8f3b-5d2c1e0f9a87")]
 pub(crate) struct Id(pub(crate) uuid::Uuid);
 
 impl Serialize for Id {

@@ -139,8 +139,8 @@ async fn show(Session(team): Session, State(app): State<App>) -> Result<Response
         per_page: ENDPOINTS_SHOWN,
     };
     let endpoints = store.endpoints(team.id, first).await?;
-    let log = store.delivery_log(team.id, &LogFilter::default(), None, DELIVERIES_SHOWN);
-    let deliveries = log.await?;
+    let any = LogFilter::default();
+    let deliveries = store.delivery_log(team.id, &any, None, DELIVERIES_SHOWN).await?;
     let granted = app.engine.options().plans.get(&team.plan).map_or(0, |plan| plan.endpoints);
     let html = page::overview(&team, granted, &endpoints, &deliveries, store.codec());
     Ok(answer(StatusCode::OK, html))

@@ -202,7 +202,7 @@ async fn settings_link(
     OperatorOf(team): OperatorOf,
     State(app): State<App>,
     headers: HeaderMap,
-    OptionalJson(_): OptionalJson<SettingsLinkRequest>,
+    _body: OptionalJson<SettingsLinkRequest>,
 ) -> Result<Response, Problem> {
     let (url, expires_at) = settings::link(&app, team.id, &headers).await?;
     let expires_at = Moment(expires_at);
