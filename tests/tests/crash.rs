@@ -42,7 +42,10 @@ async fn publish_on(
             "email": "a@example.com", "number": number});
         // Whatever goes wrong while it is killed was not acknowledged.
         if api.publish("team.member_removed", &data).await.is_ok() {
-            acknowledged.lock().expect("no publisher panics").insert(number);
+            acknowledged
+                .lock()
+                .expect("no publisher panics")
+                .insert(number);
         }
     }
 }

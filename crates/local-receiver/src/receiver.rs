@@ -165,7 +165,9 @@ async fn respond(request: Request<Incoming>, handler: Handler) -> io::Result<Res
 /// A body that begins, and then either fails or never goes on.
 fn beginning_then(failure: Option<io::Error>) -> Body {
     let frames = stream::unfold(0, move |step| {
-        let failure = failure.as_ref().map(|error| io::Error::other(error.to_string()));
+        let failure = failure
+            .as_ref()
+            .map(|error| io::Error::other(error.to_string()));
         async move {
             match (step, failure) {
                 (0, _) => Some((Ok(Frame::data(Bytes::from_static(b"beginning"))), 1)),

@@ -90,7 +90,9 @@ impl Client {
     }
 
     fn authority(&self) -> &str {
-        self.base.authority().map_or("", |authority| authority.as_str())
+        self.base
+            .authority()
+            .map_or("", |authority| authority.as_str())
     }
 }
 
@@ -104,11 +106,15 @@ pub(crate) async fn forward(
     for (name, value) in headers.iter().filter(|(name, _)| !OURS.contains(name)) {
         request = request.header(name, value);
     }
-    let host = target.authority().map_or("", |authority| authority.as_str());
+    let host = target
+        .authority()
+        .map_or("", |authority| authority.as_str());
     let request = request.header(HOST, host).body(Full::new(body))?;
     let response = connect(target).await?.send_request(request).await?;
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), FORWARDED_MAX).collect().await;
+    let body = Limited::new(response.into_body(), FORWARDED_MAX)
+        .collect()
+        .await;
     let body = body.map_err(|error| anyhow!("its answer could not be read: {error}"))?;
     Ok((status, body.to_bytes()))
 }

@@ -60,7 +60,9 @@ impl Ledger {
     /// Notes an event that was accepted.
     pub(super) fn note(&mut self, accepted: &Value) -> Result<()> {
         self.events += 1;
-        let made = accepted["deliveries"].as_u64().context("how many it made")?;
+        let made = accepted["deliveries"]
+            .as_u64()
+            .context("how many it made")?;
         self.promised += usize::try_from(made)?;
         self.unread.push(text(&accepted["id"])?);
         Ok(())
@@ -72,7 +74,12 @@ impl Ledger {
 
     /// Deliveries that no attempt was made of yet.
     pub(super) fn untried(&self) -> usize {
-        self.unread.len() + self.accounts.iter().map(|account| account.pending).sum::<usize>()
+        self.unread.len()
+            + self
+                .accounts
+                .iter()
+                .map(|account| account.pending)
+                .sum::<usize>()
     }
 
     /// Whether each receiver accepted just what the service says it delivered there, and every
@@ -104,7 +111,9 @@ impl Ledger {
         for status in ["pending", "retrying"] {
             for id in all_with_status(reader, status).await? {
                 // One that has moved on between the two lists counts once.
-                let Some(place) = self.open.get(&id) else { continue };
+                let Some(place) = self.open.get(&id) else {
+                    continue;
+                };
                 if unfinished.insert(id) {
                     let account = &mut self.accounts[*place];
                     match status {

@@ -48,7 +48,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let mut ledger = Ledger::new(&stage);
     view.introduce(&stage, options.seconds);
 
-    let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let end = options
+        .seconds
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let over = async {
         match end {
             Some(end) => tokio::time::sleep_until(end).await,
@@ -65,7 +67,10 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
         settled = settle(&stage, &mut ledger) => settled?,
         _ = signals.next() => false,
     };
-    let verified = stage.tempers().iter().all(|temper| temper.tally().forged == 0);
+    let verified = stage
+        .tempers()
+        .iter()
+        .all(|temper| temper.tally().forged == 0);
     view.conclude(&stage, &ledger, adds_up);
     stage.strike().await;
     Ok(if adds_up && verified {
@@ -76,12 +81,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
 }
 
 /// Publishes one type after the other at a steady rate, and shows what becomes of it.
-async fn perform(
-    stage: &Stage,
-    ledger: &mut Ledger,
-    view: &mut View,
-    rate: u32,
-) -> Result<()> {
+async fn perform(stage: &Stage, ledger: &mut Ledger, view: &mut View, rate: u32) -> Result<()> {
     let mut publishing = interval(Duration::from_secs(1) / rate);
     publishing.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looking = interval(if view.is_live() { REDRAW } else { LINE });

@@ -58,9 +58,13 @@ impl Stage {
         let operator_key = key.text().to_owned();
         let url = format!("http://{}", service.address());
         let operator = Client::new(&url, &operator_key)?;
-        operator.post("/v1/teams", &json!({"id": TEAM, "name": "Demo"})).await?;
+        operator
+            .post("/v1/teams", &json!({"id": TEAM, "name": "Demo"}))
+            .await?;
         let key = json!({"name": "demo", "scopes": ["read", "webhooks:write", "events:write"]});
-        let key = operator.post(&format!("/v1/teams/{TEAM}/api-keys"), &key).await?;
+        let key = operator
+            .post(&format!("/v1/teams/{TEAM}/api-keys"), &key)
+            .await?;
         let team_key = text(&key["data"]["key"])?;
         let link = format!("/v1/teams/{TEAM}/settings-link");
         let settings_link = text(&operator.post(&link, &json!({})).await?["data"]["url"])?;

@@ -90,9 +90,13 @@ pub(super) struct Temper {
 
 /// What keeps the port ours.
 enum Presence {
-    Listening { _receiver: Receiver },
+    Listening {
+        _receiver: Receiver,
+    },
     /// A port that is taken and that nobody listens at.
-    Silent { _socket: TcpSocket },
+    Silent {
+        _socket: TcpSocket,
+    },
 }
 
 impl Temper {
@@ -113,7 +117,12 @@ impl Temper {
             };
             let receiver = Receiver::start(0, Some(tls), handler).await?;
             let url = receiver.url("/webhooks");
-            (url, Presence::Listening { _receiver: receiver })
+            (
+                url,
+                Presence::Listening {
+                    _receiver: receiver,
+                },
+            )
         };
         Ok(Self {
             kind,
@@ -137,7 +146,10 @@ impl Temper {
 
     /// What it has seen.
     pub(super) fn tally(&self) -> Tally {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -162,7 +174,10 @@ fn receive(
     }
     tally.genuine += 1;
     let answer = kind.answer(tally.genuine);
-    if let Answer::Respond { status: 200..=299, .. } = answer {
+    if let Answer::Respond {
+        status: 200..=299, ..
+    } = answer
+    {
         let id = arrival.header("x-vantagekit-delivery").to_owned();
         tally.accepted.insert(id);
     }

@@ -36,7 +36,10 @@ impl View {
             Some(seconds) => format!("It ends by itself after {seconds} s."),
             None => "Ctrl-C ends it.".to_owned(),
         };
-        let example = stage.event_types().iter().find(|(name, _)| name == "team.member_removed");
+        let example = stage
+            .event_types()
+            .iter()
+            .find(|(name, _)| name == "team.member_removed");
         let mut text = format!(
             "\nThe real service, on a temporary store, with five local HTTPS receivers. {end}\n\n  \
              service        {}\n  operator's key {}\n  settings page  {}\n\n",
@@ -54,7 +57,12 @@ impl View {
             );
         }
         for temper in stage.tempers() {
-            let _ = writeln!(text, "  {:10} {}", temper.kind.name(), temper.kind.explained());
+            let _ = writeln!(
+                text,
+                "  {:10} {}",
+                temper.kind.name(),
+                temper.kind.explained()
+            );
         }
         self.print(&text);
     }

@@ -84,7 +84,7 @@ impl Service {
         let options = engine_options(settings, &policy);
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
         let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
-        let router = web::router(engine.clone(), catalog, policy, web_options(settings));
+        let router = web::router(engine.clone(), catalog, web_options(settings));
         let door = Door::open(settings.listen, settings.max_connections, router).await?;
         let housekeeping = housekeeping::start(engine.clone(), settings.retention);
         Ok(Self {

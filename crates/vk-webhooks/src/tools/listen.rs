@@ -70,7 +70,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         println!("without --secret nothing is verified");
     }
     if let Some(path) = &options.https {
-        println!("start the service with --ca-file {} to trust it", path.display());
+        println!(
+            "start the service with --ca-file {} to trust it",
+            path.display()
+        );
     }
     println!("the service has to be started with --allow-cidr 127.0.0.1/32 to reach it");
     signals.next().await;

@@ -8,6 +8,8 @@ pub(crate) mod verify;
 
 /// Now, in Unix seconds.
 fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     since.as_secs().cast_signed()
 }

@@ -43,7 +43,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let answer = client.post("/v1/events", &event).await?;
     let accepted = &answer["data"];
     let id = accepted["id"].as_str().context("the service gave no id")?;
-    println!("published {} as {id}: {} deliveries", options.event_type, accepted["deliveries"]);
+    println!(
+        "published {} as {id}: {} deliveries",
+        options.event_type, accepted["deliveries"]
+    );
     Ok(())
 }
 

@@ -91,7 +91,9 @@ fn judge(options: &Options, headers: &[(String, String)], body: &[u8]) -> (bool,
         .iter()
         .any(|(name, _)| name.eq_ignore_ascii_case("webhook-signature"));
     let own_name = format!("{}-Signature", options.header_prefix);
-    let own = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(&own_name));
+    let own = headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case(&own_name));
     let mut schemes = Vec::new();
     // Where neither is there, what is missing is told of our own.
     if own || !standard {
@@ -159,8 +161,18 @@ mod tests {
         for (secret, body, at, code) in [
             (SECRET, BODY, 1_764_000_301, "timestamp_too_old"),
             (SECRET, BODY, 1_763_999_000, "timestamp_in_future"),
-            (&SECRET["whsec_".len()..], BODY, 1_764_000_000, "secret_without_prefix"),
-            (SECRET, b"{}".as_slice(), 1_764_000_000, "secret_or_body_differs"),
+            (
+                &SECRET["whsec_".len()..],
+                BODY,
+                1_764_000_000,
+                "secret_without_prefix",
+            ),
+            (
+                SECRET,
+                b"{}".as_slice(),
+                1_764_000_000,
+                "secret_or_body_differs",
+            ),
         ] {
             let (valid, verdict) = judged(secret, body, at);
             assert!(!valid && verdict.contains(code), "{code}: {verdict}");
