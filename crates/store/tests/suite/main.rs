@@ -4,3 +4,6 @@ extern crate vk_store as store;
 
 mod events;
 mod house;
+mod idempotency;
+mod retention;
+mod teams;
