@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -162,19 +162,20 @@ async fn respond(request: Request<Incoming>, handler: Handler) -> io::Result<Res
     }
 }
 
+/// How long the beginning of a body takes to reach the other side before the body breaks off.
+const BEGINNING: Duration = Duration::from_millis(100);
+
 /// A body that begins, and then either fails or never goes on.
 fn beginning_then(failure: Option<io::Error>) -> Body {
-    let frames = stream::unfold(0, move |step| {
-        let failure = failure
-            .as_ref()
-            .map(|error| io::Error::other(error.to_string()));
-        async move {
-            match (step, failure) {
-                (0, _) => Some((Ok(Frame::data(Bytes::from_static(b"beginning"))), 1)),
-                (_, Some(error)) => Some((Err(error), 2)),
-                (_, None) => std::future::pending().await,
+    let beginning = stream::once(async { Ok(Frame::data(Bytes::from_static(b"beginning"))) });
+    let end = stream::once(async move {
+        match failure {
+            Some(error) => {
+                tokio::time::sleep(BEGINNING).await;
+                Err(error)
             }
+            None => std::future::pending().await,
         }
     });
-    StreamBody::new(frames).boxed_unsync()
+    StreamBody::new(beginning.chain(end)).boxed_unsync()
 }

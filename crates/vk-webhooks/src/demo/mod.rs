@@ -48,21 +48,20 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let mut ledger = Ledger::new(&stage);
     view.introduce(&stage, options.seconds);
 
-    let end = options
-        .seconds
-        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let over = async {
-        match end {
-            Some(end) => tokio::time::sleep_until(end).await,
+        match options.seconds {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
-        outcome = perform(&stage, &mut ledger, &mut view, options.rate) => outcome?,
-        () = over => {}
-        _ = signals.next() => {}
-    }
-    view.say("Stopping: no more events; waiting for what is under way …");
+    let stop = async {
+        tokio::select! {
+            () = over => {}
+            _ = signals.next() => {}
+        }
+    };
+    perform(&stage, &mut ledger, &mut view, options.rate, stop).await?;
+    view.end();
     let adds_up = tokio::select! {
         settled = settle(&stage, &mut ledger) => settled?,
         _ = signals.next() => false,
@@ -80,8 +79,16 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     })
 }
 
-/// Publishes one type after the other at a steady rate, and shows what becomes of it.
-async fn perform(stage: &Stage, ledger: &mut Ledger, view: &mut View, rate: u32) -> Result<()> {
+/// Publishes one type after the other at a steady rate, and shows what becomes of it, until
+/// `stop`. An event that is being published then is published and noted first.
+async fn perform(
+    stage: &Stage,
+    ledger: &mut Ledger,
+    view: &mut View,
+    rate: u32,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    tokio::pin!(stop);
     let mut publishing = interval(Duration::from_secs(1) / rate);
     publishing.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looking = interval(if view.is_live() { REDRAW } else { LINE });
@@ -89,6 +96,7 @@ async fn perform(stage: &Stage, ledger: &mut Ledger, view: &mut View, rate: u32)
     let mut types = stage.event_types().iter().cycle();
     loop {
         tokio::select! {
+            () = &mut stop => return Ok(()),
             _ = publishing.tick() => {
                 let Some((name, example)) = types.next() else {
                     continue;

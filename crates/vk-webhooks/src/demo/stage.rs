@@ -157,7 +157,7 @@ fn given(folder: &Folder, ca_file: &std::path::Path) -> Given {
 }
 
 async fn event_types(reader: &Client) -> Result<Vec<(String, Value)>> {
-    let answer = reader.get("/v1/event-types").await?;
+    let answer = reader.get("/v1/event-types?per_page=100").await?;
     let types = answer["data"].as_array().context("the catalog is a list")?;
     types
         .iter()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ledger::{Account, Ledger};
 use super::stage::Stage;
@@ -11,6 +11,8 @@ use super::stage::Stage;
 pub(super) struct View {
     live: bool,
     started: Instant,
+    /// When the last event was published.
+    ended: Option<Instant>,
     /// Lines drawn last time, to be drawn over.
     drawn: usize,
 }
@@ -20,6 +22,7 @@ impl View {
         Self {
             live: std::io::stdout().is_terminal(),
             started: Instant::now(),
+            ended: None,
             drawn: 0,
         }
     }
@@ -83,10 +86,16 @@ impl View {
         }
     }
 
-    /// Says a sentence below everything.
-    pub(super) fn say(&mut self, sentence: &str) {
+    /// Says that no more events are published.
+    pub(super) fn end(&mut self) {
+        self.ended = Some(Instant::now());
         self.drawn = 0;
-        self.print(&format!("{sentence}\n"));
+        self.print("Stopping: no more events; waiting for what is under way …\n");
+    }
+
+    fn elapsed(&self) -> Duration {
+        let end = self.ended.unwrap_or_else(Instant::now);
+        end.duration_since(self.started)
     }
 
     /// Sums everything up.
@@ -124,7 +133,7 @@ impl View {
         format!(
             "{:4} s: {} events, {} delivered, {} retrying, {} dead-lettered; {genuine} signatures \
              verified, {forged} wrong\n",
-            self.started.elapsed().as_secs(),
+            self.elapsed().as_secs(),
             ledger.events,
             sum(|one| one.delivered),
             sum(|one| one.retrying + one.pending),
@@ -133,7 +142,7 @@ impl View {
     }
 
     fn table(&self, stage: &Stage, ledger: &Ledger) -> String {
-        let elapsed = self.started.elapsed().as_secs_f64().max(0.001);
+        let elapsed = self.elapsed().as_secs_f64().max(0.001);
         let mut text = format!(
             "\n{:>5.0} s   {} events, {:.1} a second\n\n  {:10} {:>9} {:>6} {:>9} {:>9} {:>8}  {}\n",
             elapsed,
