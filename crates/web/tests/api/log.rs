@@ -1,20 +1,23 @@
 //! What the log says of a request, and what it never says.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::rig::{ADMIN, Rig};
 
-/// A log kept in memory.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    static KEPT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl io::Write for Kept {
+/// The log of this thread, and so of this test: each has a thread and a runtime of its own.
+struct OfThisThread;
+
+impl io::Write for OfThisThread {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        KEPT.with_borrow_mut(|kept| kept.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -23,27 +26,25 @@ impl io::Write for Kept {
     }
 }
 
-impl<'a> MakeWriter<'a> for Kept {
-    type Writer = Self;
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// Keeps the log of every test. It is one subscriber for all of them, made before anything is
+/// logged, because `tracing` remembers for the whole process whom a line is of interest to.
+pub(crate) fn keep() {
+    static KEEP: Once = Once::new();
+    KEEP.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(|| OfThisThread)
+            .init();
+    });
 }
 
-impl Kept {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
+fn kept() -> String {
+    String::from_utf8(KEPT.with_borrow(Clone::clone)).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_one_line_without_secrets_or_queries() {
-    let kept = Kept::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(kept.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
     let rig = Rig::new().await;
     let team = rig.team("acme").await;
     let body = json!({"url": "https://hooks.receiver.dev/ok?secret=in-the-url"});
@@ -57,9 +58,9 @@ async fn a_request_is_one_line_without_secrets_or_queries() {
     let link = link.header("host", "localhost").send().await.data();
     let link = link["url"].as_str().unwrap();
     let token = link.split_once("token=").unwrap().1;
-    let before = kept.text().lines().count();
+    let before = kept().lines().count();
     rig.call("GET", link).send().await;
-    let lines = kept.text();
+    let lines = kept();
     let added: Vec<_> = lines
         .lines()
         .skip(before)
@@ -76,7 +77,7 @@ async fn a_request_is_one_line_without_secrets_or_queries() {
         .key(&team.key)
         .json(&panicking);
     panicked.send().await.assert_error(500, "internal_error");
-    let log = kept.text();
+    let log = kept();
     assert!(
         log.contains("ERROR") && log.contains("a probe that panics"),
         "{log}"

@@ -124,6 +124,7 @@ impl Rig {
 
     pub(crate) async fn with(options: WebOptions) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        crate::log::keep();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("vk-web-{}-{number}", std::process::id()));
         let path = folder.join("store.db");
