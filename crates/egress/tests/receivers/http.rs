@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::attempt::{RESPONSE_BODY_MAX, Reason};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vk_egress::Connections;
 
@@ -531,26 +531,51 @@ async fn a_receiver_that_reads_nothing_is_told_apart_from_one_that_does_not_answ
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_before_the_body_was_read_counts_also_if_the_connection_is_closed() {
+    for closes in [false, true] {
+        let address = peer(move |mut stream, _| async move {
+            stream.read_exact(&mut [0; 5]).await?;
+            stream
+                .write_all(b"HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n")
+                .await?;
+            // Closing with bytes unread resets the connection.
+            if closes { Ok(()) } else { stay(stream).await }
+        })
+        .await;
+        let (egress, url) = (egress(None, None), url(format!("http://{address}/")));
+        for length in [0, 1 << 10, 256 << 10, 16 << 20].repeat(10) {
+            let (connections, body) = (Connections::default(), Bytes::from(vec![0; length]));
+            let deadline = Duration::from_secs(10);
+            let exchange = post_with(&egress, &connections, &url, body, deadline).await;
+            assert_eq!(response(exchange).status, 413, "{length} {closes}");
+        }
+    }
+}
+
 #[tokio::test]
-async fn an_answer_before_the_body_was_read_counts() {
-    let address = peer(|mut stream, _| async move {
-        stream
-            .write_all(b"HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n")
-            .await?;
-        stay(stream).await
-    })
-    .await;
-    let url = url(format!("http://{address}/"));
-    let (connections, body) = (Connections::default(), Bytes::from(vec![0; 64 << 20]));
-    let exchange = post_with(
-        &egress(None, None),
-        &connections,
-        &url,
-        body,
-        Duration::from_secs(5),
-    )
-    .await;
-    assert_eq!(response(exchange).status, 413);
+async fn a_receiver_that_speaks_before_it_is_asked_is_not_an_http_server() {
+    for banner in [
+        "SSH-2.0-OpenSSH_9.9\r\n",
+        "220 mail.example.com ESMTP\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (egress, connections) = (egress(None, None), Connections::default());
+        let url = url(format!("http://{}/", listener.local_addr().unwrap()));
+        let speaking = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(banner.as_bytes()).await.unwrap();
+            stream
+        };
+        let deadline = Duration::from_millis(500);
+        let asking = post_with(&egress, &connections, &url, Bytes::new(), deadline);
+        let (_stream, exchange) = tokio::join!(speaking, asking);
+        // What a banner that comes after the request is read as depends on what it says.
+        let came = failure(exchange).reason;
+        let expected = [Reason::InvalidResponse, Reason::BodyTimeout];
+        assert!(expected.contains(&came), "{banner:?}: {came:?}");
+    }
 }
 
 #[tokio::test]
