@@ -554,31 +554,6 @@ async fn an_answer_before_the_body_was_read_counts_also_if_the_connection_is_clo
 }
 
 #[tokio::test]
-async fn a_receiver_that_speaks_before_it_is_asked_is_not_an_http_server() {
-    for banner in [
-        "SSH-2.0-OpenSSH_9.9\r\n",
-        "220 mail.example.com ESMTP\r\n",
-        "HTTP/1.1 200 OK\r\n\r\n",
-    ] {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (egress, connections) = (egress(None, None), Connections::default());
-        let url = url(format!("http://{}/", listener.local_addr().unwrap()));
-        let speaking = async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(banner.as_bytes()).await.unwrap();
-            stream
-        };
-        let deadline = Duration::from_millis(500);
-        let asking = post_with(&egress, &connections, &url, Bytes::new(), deadline);
-        let (_stream, exchange) = tokio::join!(speaking, asking);
-        // What a banner that comes after the request is read as depends on what it says.
-        let came = failure(exchange).reason;
-        let expected = [Reason::InvalidResponse, Reason::BodyTimeout];
-        assert!(expected.contains(&came), "{banner:?}: {came:?}");
-    }
-}
-
-#[tokio::test]
 async fn one_deadline_ends_a_drip_wherever_it_drips() {
     for (whole, drip, expected) in [
         (
