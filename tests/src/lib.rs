@@ -1,1 +1,19 @@
-//! placeholder
+//! The rig of the whole-service tests: the real binary, spoken to as anyone would, and receivers
+//! that remember everything.
+//!
+//! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
+//! it, `inbox` is a receiver that records and answers by a script, `wait` waits for something to
+//! become true.
+
+mod api;
+mod binary;
+mod inbox;
+mod service;
+mod wait;
+
+pub use api::{Api, Reply};
+pub use binary::{Output, TempDir, run};
+pub use inbox::{Inbox, unix_seconds, verify};
+pub use local_receiver::{Answer, Arrival, Authority};
+pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};
+pub use wait::{eventually, eventually_within};

@@ -1,2 +1,45 @@
-//! placeholder
-fn main() {}
+//! The project's chores: `cargo xtask test` proves that it works, `cargo xtask bench` says how
+//! fast it is.
+//!
+//! Rooms, in reading order: [`test`] is the list of checks, [`command`] runs a program and judges
+//! it, [`tools`] brings the programs a check needs, [`service`] starts the real binary for checks
+//! from outside, [`bench`] builds and runs the benchmark.
+
+mod bench;
+mod command;
+mod service;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+cargo xtask test [--only CHECK]...  run every check (or only those named; --list names them)
+cargo xtask bench [OPTION]...       measure the release build and write docs/performance.md";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Vec<String>) -> Result<ExitCode> {
+    std::env::set_current_dir(command::root())?;
+    match args.split_first() {
+        Some((verb, rest)) if verb == "test" => test::run(rest),
+        Some((verb, rest)) if verb == "bench" => bench::run(rest),
+        Some((verb, _)) if verb != "help" && verb != "--help" => {
+            bail!("there is no chore {verb:?}\n\n{USAGE}")
+        }
+        _ => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,1 +1,100 @@
-//! placeholder
+//! HTTP in: the JSON API with its OpenAPI document, and the first settings page.
+//!
+//! [`router`] is all the binary needs; who listens and when it stops is its business. A handler
+//! is extract → one verb of the engine or the store → render. Rooms, in reading order:
+//!
+//! - `door`: what happens to every request before and after its handler;
+//! - `authority`: who asks, and the extractors without which no handler gets hold of a team;
+//! - `rate`: how many requests a key and a team have left;
+//! - `body` and `query`: from bytes and parameters to checked values;
+//! - `problem` and `render`: the two shapes an answer has;
+//! - `teams`, `keys`: what the operator keeps; `events`, `catalog`: what publishers need;
+//!   `endpoints`, `deliveries`: where events go and what became of them;
+//! - `settings`: the team's own page; `token`: what opens it;
+//! - `health`: alive, ready, metrics;
+//! - `openapi`: the document that is made from all of this.
+
+mod authority;
+mod body;
+mod catalog;
+mod deliveries;
+mod door;
+mod endpoints;
+mod events;
+mod health;
+mod keys;
+mod openapi;
+mod problem;
+mod query;
+mod rate;
+mod render;
+mod settings;
+mod teams;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use engine::Engine;
+use model::catalog::Catalog;
+use model::rate::RateLimit;
+
+pub use openapi::openapi_json;
+
+/// How the API is served.
+#[derive(Clone, Debug)]
+pub struct WebOptions {
+    /// How many requests one API key may make (contract: 1,000 an hour).
+    pub key_limit: RateLimit,
+    /// How many requests all keys of a team may make together (contract: 3,000 an hour).
+    pub team_limit: RateLimit,
+    /// Where people reach this service, such as `https://webhooks.example.com`: what links into
+    /// the settings pages start with, and whether their cookies are for HTTPS only. Where there
+    /// is none, a link starts with the `Host` it was asked for at, over plain HTTP.
+    pub public_url: Option<String>,
+}
+
+impl Default for WebOptions {
+    fn default() -> Self {
+        Self {
+            key_limit: RateLimit::per_hour(1_000),
+            team_limit: RateLimit::per_hour(3_000),
+            public_url: None,
+        }
+    }
+}
+
+/// What every handler works with. Cheap to clone.
+#[derive(Clone)]
+struct App(Arc<Parts>);
+
+struct Parts {
+    engine: Engine,
+    catalog: Arc<Catalog>,
+    options: WebOptions,
+    rates: rate::Rates,
+    answers: health::Answers,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The whole HTTP surface of the service.
+pub fn router(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Router {
+    let app = App(Arc::new(Parts {
+        rates: rate::Rates::new(options.key_limit, options.team_limit),
+        answers: health::Answers::default(),
+        engine,
+        catalog,
+        options,
+    }));
+    let (api, _document) = openapi::documented_routes().split_for_parts();
+    let routes = api
+        .merge(settings::routes())
+        .route("/openapi.json", axum::routing::get(openapi::serve));
+    door::enclose(routes, app)
+}

@@ -123,7 +123,11 @@ struct World {
     model: Model,
     now: i64,
     next_id: i64,
-    /// Whether somebody pauses and resumes; each resuming would make up for what was forgotten.
+    /// Whether attempts fail and people retry, or pause and resume: each such thing has the lane
+    /// look again, which would make up for what was forgotten before.
+    failing: bool,
+    /// Whether much is published now: a lane falls behind, and catches up.
+    bursting: bool,
     pausing: bool,
     bytes: usize,
     /// Senders that have not asked yet, and those that have.
@@ -145,7 +149,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let in_flight = 1 + random.below(8) as usize;
-        let window = 2 + random.below(12) as usize;
+        let window = 1 + random.below(6) as usize;
         let bounds = Bounds {
             in_flight,
             unrecorded: in_flight * 2,
@@ -159,7 +163,9 @@ impl World {
             model: Model::default(),
             now: 1_000_000,
             next_id: 1,
-            pausing: seed % 4 == 0,
+            failing: seed.is_multiple_of(2),
+            bursting: false,
+            pausing: seed.is_multiple_of(4),
             bytes,
             senders: VecDeque::new(),
             in_flight: Vec::new(),
@@ -234,7 +240,7 @@ impl World {
         }
         let index = self.random.below(self.in_flight.len() as u64) as usize;
         let delivery = self.in_flight.swap_remove(index);
-        let fails = self.random.one_in(3);
+        let fails = self.failing && self.random.one_in(3);
         let gives_up = self.random.one_in(3);
         let wait = 1 + self.random.below(50) as i64;
         let row = self.model.rows.get_mut(&delivery.id.0).unwrap();
@@ -343,8 +349,12 @@ impl World {
     }
 
     fn step(&mut self, busy: bool) {
+        if self.random.one_in(40) {
+            self.bursting = !self.bursting;
+        }
         match self.random.below(100) {
-            0..25 if busy => self.publish(),
+            0..20 if busy && self.bursting => self.publish(),
+            20..25 if busy => self.publish(),
             25..40 => self.offer(),
             40..55 => self.sender_asks(),
             55..70 => self.attempt_ends(),
@@ -352,7 +362,7 @@ impl World {
             80..90 => self.puller_steps(),
             90..93 => self.timer_fires(),
             93..98 => self.now += 1,
-            98 if busy && self.random.one_in(4) => self.retry_by_hand(),
+            98 if busy && self.failing && self.random.one_in(4) => self.retry_by_hand(),
             99 if busy && self.pausing && self.random.one_in(8) => self.pause_or_resume(),
             _ => {}
         }
@@ -440,4 +450,40 @@ fn a_lane_has_one_wake_up_the_earliest() {
             instead_of: None
         })
     );
+}
+
+#[test]
+fn a_pass_that_missed_an_offer_is_followed_by_another() {
+    let bounds = Bounds {
+        in_flight: 1,
+        unrecorded: 2,
+        window: 1,
+        window_bytes: 1000,
+    };
+    let row = Row {
+        due_at: 0,
+        attempt_count: 0,
+        schedule: 0,
+        open: true,
+    };
+    let delivery = |id| Model::delivery(id, &row, 300);
+    // How many offers come while the only page is on its way, and whether that page was enough.
+    for (offers, complete) in [(0, true), (1, true), (2, false), (9, false)] {
+        let lane = lane(bounds);
+        assert_eq!(lane.offer(delivery(1)).senders, 1);
+        assert!(
+            !lane.offer(delivery(2)).pull,
+            "the window is full: it will pull, when it is empty"
+        );
+        assert!(lane.take(true).1.pull);
+        assert!(lane.page_wanted().is_some());
+        for id in 0..offers {
+            let _ = lane.offer(delivery(3 + id));
+        }
+        let page = DuePage {
+            deliveries: vec![delivery(1), delivery(2)],
+            more: false,
+        };
+        assert_eq!(lane.page_read(page).1, complete, "{offers} offers");
+    }
 }

@@ -1,0 +1,168 @@
+//! Hides how the engine finds its work: what an endpoint is owed, in the order it is due.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::id::{DeliveryId, EndpointId, EventId};
+use model::time::Timestamp;
+
+use crate::driver::{Columns, Query, Unit};
+use crate::error::StoreError;
+use crate::store::Store;
+
+// What is owed has a next attempt, and nothing else has: that is what the index is over.
+const DUE: &str = "\
+    SELECT d.id, d.event_id, d.event_type, d.attempt_count, d.schedule_start, \
+           d.next_attempt_at, d.test, e.body \
+    FROM deliveries d JOIN events e ON e.id = d.event_id \
+    WHERE d.endpoint_id = $1 AND d.next_attempt_at <= $2 \
+      AND (d.next_attempt_at, d.id) > ($3, $4) \
+    ORDER BY d.next_attempt_at, d.id LIMIT $5";
+const NEXT_DUE: &str = "\
+    SELECT min(next_attempt_at) FROM deliveries \
+    WHERE endpoint_id = $1 AND next_attempt_at > $2";
+const LANES: &str = "\
+    SELECT id, (SELECT min(d.next_attempt_at) FROM deliveries d \
+                WHERE d.endpoint_id = endpoints.id AND d.next_attempt_at IS NOT NULL) \
+    FROM endpoints WHERE deleted_at IS NULL";
+const PULL_IN: &str = "\
+    UPDATE deliveries SET next_attempt_at = $2 \
+    WHERE id IN (SELECT id FROM deliveries \
+                 WHERE endpoint_id = $1 AND next_attempt_at > $2 LIMIT $3)";
+const COUNT_OPEN: &str = "SELECT count(*) FROM deliveries WHERE next_attempt_at IS NOT NULL";
+const COUNT_DEAD: &str = "SELECT count(*) FROM deliveries WHERE standing = 3";
+
+/// Rows changed in one commit where many may have to be, so that publishing goes on in between.
+pub(crate) const SLICE: u32 = 2000;
+
+/// A delivery that is due, with all it takes to send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// The event it carries.
+    pub event: EventId,
+    /// The event's type.
+    pub event_type: Arc<str>,
+    /// The body to send.
+    pub body: Bytes,
+    /// How many attempts were made.
+    pub attempt_count: u32,
+    /// How many had been made when its current retry schedule began.
+    pub schedule_start: u32,
+    /// When it became due.
+    pub due_at: Timestamp,
+    /// Whether it is a test event's.
+    pub test: bool,
+}
+
+/// A slice of what is due for an endpoint, in the order of (due time, id).
+#[derive(Debug, Default)]
+pub struct DuePage {
+    /// The deliveries.
+    pub deliveries: Vec<DueDelivery>,
+    /// Whether the page ended for its limits, so that there may be more behind it.
+    pub more: bool,
+}
+
+impl Store {
+    /// What is due for an endpoint at `now`, after a position, at most `limit` deliveries and
+    /// about `max_bytes` of bodies (at least one delivery).
+    pub async fn due(
+        &self,
+        endpoint: EndpointId,
+        now: Timestamp,
+        after: Option<(Timestamp, DeliveryId)>,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<DuePage, StoreError> {
+        let (after_time, after_id) =
+            after.map_or((i64::MIN, i64::MIN), |(time, id)| (time.as_millis(), id.0));
+        let query = Query {
+            max_bytes,
+            ..Query::new(
+                DUE,
+                [
+                    endpoint.into(),
+                    now.into(),
+                    after_time.into(),
+                    after_id.into(),
+                    i64::try_from(limit).unwrap_or(i64::MAX).into(),
+                ],
+            )
+        };
+        let rows = self.read_one(query).await?;
+        let more = rows.cut || rows.len() >= limit;
+        let mut last_type: Option<Arc<str>> = None;
+        let deliveries = rows.decode(|row| {
+            Ok(DueDelivery {
+                id: row.id()?,
+                event: row.id()?,
+                event_type: shared(&mut last_type, row.text()?),
+                attempt_count: row.count()?,
+                schedule_start: row.count()?,
+                due_at: row.time()?,
+                test: row.flag()?,
+                body: row.bytes()?,
+            })
+        })?;
+        Ok(DuePage { deliveries, more })
+    }
+
+    /// When the first delivery after `now` becomes due for an endpoint.
+    pub async fn next_due(
+        &self,
+        endpoint: EndpointId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let query = Query::new(NEXT_DUE, [endpoint.into(), now.into()]);
+        let first = self.read_one(query).await?.first(Columns::maybe_time)?;
+        Ok(first.flatten())
+    }
+
+    /// Every endpoint (not deleted) with unfinished deliveries, and when the first is due.
+    pub async fn lanes_with_work(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
+        let rows = self.read_one(Query::new(LANES, [])).await?;
+        let lanes = rows.decode(|row| Ok((row.id()?, row.maybe_time()?)))?;
+        Ok(lanes
+            .into_iter()
+            .filter_map(|(endpoint, first)| first.map(|first| (endpoint, first)))
+            .collect())
+    }
+
+    /// Makes nothing due later than `latest`: for a clock that was set back while we were away.
+    /// How many deliveries that moved.
+    pub async fn pull_in_due(&self, latest: Timestamp) -> Result<u64, StoreError> {
+        let mut moved = 0;
+        for (endpoint, _) in self.lanes_with_work().await? {
+            loop {
+                let values = [endpoint.into(), latest.into(), SLICE.into()];
+                if self.next_due(endpoint, latest).await?.is_none() {
+                    break;
+                }
+                moved += self.change(Unit::of(PULL_IN, values)).await?;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// How many deliveries are unfinished, and how many are dead letters: for metrics.
+    pub async fn backlog(&self) -> Result<(u64, u64), StoreError> {
+        let (open, dead) = self
+            .read_two(Query::new(COUNT_OPEN, []), Query::new(COUNT_DEAD, []))
+            .await?;
+        let count = |rows: crate::driver::Rows| {
+            let count = rows.first(Columns::int)?.unwrap_or(0);
+            Ok(u64::try_from(count).unwrap_or(0))
+        };
+        Ok((count(open)?, count(dead)?))
+    }
+}
+
+/// `text`, shared with the row before where it is the same: a lane mostly carries few types.
+fn shared(last: &mut Option<Arc<str>>, text: String) -> Arc<str> {
+    match last {
+        Some(last) if **last == *text => last.clone(),
+        _ => last.insert(text.into()).clone(),
+    }
+}

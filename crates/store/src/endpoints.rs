@@ -1,0 +1,250 @@
+//! Hides how endpoints are kept, and that a deleted one leaves a row without secrets behind.
+
+use model::attempt::Reason;
+use model::endpoint::{Endpoint, Secret, Secrets, Subscription};
+use model::health::Health;
+use model::id::{EndpointId, TeamId};
+use model::time::Timestamp;
+
+use crate::driver::{Columns, Commit, Query, Unit, Value, damaged};
+use crate::error::{LimitedError, StoreError};
+use crate::page::{Page, PageRequest};
+use crate::store::Store;
+
+macro_rules! columns {
+    () => {
+        "SELECT id, team_id, url, description, event_types, secret, previous_secret, \
+         previous_secret_expires_at, disabled, paused, consecutive_failures, failing_since, \
+         last_reason, updated_at, last_delivery_at FROM endpoints WHERE deleted_at IS NULL "
+    };
+}
+pub(crate) const LIVING: &str = columns!();
+const PAGE: &str = concat!(
+    columns!(),
+    "AND team_id = $1 ORDER BY id LIMIT $2 OFFSET $3"
+);
+const ONE: &str = concat!(columns!(), "AND id = $1 AND team_id = $2");
+const TOTAL: &str = "SELECT count(*) FROM endpoints WHERE team_id = $1 AND deleted_at IS NULL";
+/// Changes no row where the team has as many as it may, or is gone.
+const ROOM: &str = "\
+    UPDATE teams SET updated_at = updated_at \
+    WHERE id = $1 AND deleted_at IS NULL \
+      AND (SELECT count(*) FROM endpoints \
+           WHERE team_id = $1 AND deleted_at IS NULL) < $2";
+const INSERT: &str = "\
+    INSERT INTO endpoints (id, team_id, url, description, event_types, secret, previous_secret, \
+                           previous_secret_expires_at, disabled, paused, consecutive_failures, \
+                           updated_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, $9)";
+/// Where a change may set NULL, a flag before the value says whether there is a change.
+const UPDATE: &str = "\
+    UPDATE endpoints SET \
+        url = COALESCE($3, url), \
+        description = CASE WHEN $4 = 1 THEN $5 ELSE description END, \
+        event_types = CASE WHEN $6 = 1 THEN $7 ELSE event_types END, \
+        disabled = COALESCE($8, disabled), \
+        paused = COALESCE($9, paused), \
+        secret = COALESCE($10, secret), \
+        previous_secret = CASE WHEN $10 IS NULL THEN previous_secret ELSE $11 END, \
+        previous_secret_expires_at = \
+            CASE WHEN $10 IS NULL THEN previous_secret_expires_at ELSE $12 END, \
+        updated_at = $13 \
+    WHERE id = $1 AND team_id = $2 AND deleted_at IS NULL";
+const DELETE: &str = "\
+    UPDATE endpoints SET deleted_at = $3, secret = '', previous_secret = NULL, \
+                         previous_secret_expires_at = NULL \
+    WHERE id = $1 AND team_id = $2 AND deleted_at IS NULL";
+
+/// A change by hand; absent means unchanged.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointChange {
+    /// The URL, in normal form.
+    pub url: Option<String>,
+    /// The description; `Some(None)` removes it.
+    pub description: Option<Option<String>>,
+    /// The subscription.
+    pub subscription: Option<Subscription>,
+    /// Disabled or not.
+    pub disabled: Option<bool>,
+    /// Paused or not.
+    pub paused: Option<bool>,
+    /// The secrets after a rotation.
+    pub secrets: Option<Secrets>,
+}
+
+impl Store {
+    /// Makes an endpoint, where the team has fewer than `limit`.
+    #[expect(clippy::too_many_arguments, reason = "an endpoint has that many parts")]
+    pub async fn create_endpoint(
+        &self,
+        team: TeamId,
+        url: String,
+        description: Option<String>,
+        subscription: Subscription,
+        secrets: Secrets,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Endpoint, LimitedError> {
+        let endpoint = Endpoint {
+            id: self.new_id(now),
+            team,
+            url,
+            description,
+            subscription,
+            secrets,
+            disabled: false,
+            paused: false,
+            health: Health::default(),
+            updated_at: now,
+            last_delivery_at: None,
+        };
+        let [secret, previous, expires_at] = secret_values(Some(&endpoint.secrets));
+        let mut unit = Unit::default();
+        unit.guard(ROOM, [team.into(), limit.into()], 1);
+        unit.add(
+            INSERT,
+            [
+                endpoint.id.into(),
+                team.into(),
+                endpoint.url.clone().into(),
+                endpoint.description.clone().into(),
+                types_value(&endpoint.subscription)?,
+                secret,
+                previous,
+                expires_at,
+                now.into(),
+            ],
+        );
+        match self.commit(unit).await? {
+            Commit::Done { .. } => Ok(endpoint),
+            Commit::Refused { .. } => Err(LimitedError::LimitReached(limit)),
+        }
+    }
+
+    /// Changes an endpoint by hand. None where the team has no such endpoint.
+    pub async fn update_endpoint(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+        change: EndpointChange,
+        now: Timestamp,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        let [secret, previous, expires_at] = secret_values(change.secrets.as_ref());
+        let types = change.subscription.as_ref().map(types_value).transpose()?;
+        let values = [
+            endpoint.into(),
+            team.into(),
+            change.url.into(),
+            change.description.is_some().into(),
+            change.description.flatten().into(),
+            types.is_some().into(),
+            types.unwrap_or(Value::Null),
+            change.disabled.into(),
+            change.paused.into(),
+            secret,
+            previous,
+            expires_at,
+            now.into(),
+        ];
+        self.change(Unit::of(UPDATE, values)).await?;
+        self.endpoint(team, endpoint).await
+    }
+
+    /// Deletes an endpoint: its unfinished deliveries are canceled by that.
+    pub async fn delete_endpoint(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let values = [endpoint.into(), team.into(), now.into()];
+        Ok(self.change(Unit::of(DELETE, values)).await? > 0)
+    }
+
+    /// A team's endpoint.
+    pub async fn endpoint(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        self.read_one(Query::new(ONE, [endpoint.into(), team.into()]))
+            .await?
+            .first(decode)
+    }
+
+    /// A team's endpoints, oldest first.
+    pub async fn endpoints(
+        &self,
+        team: TeamId,
+        page: PageRequest,
+    ) -> Result<Page<Endpoint>, StoreError> {
+        let (limit, offset) = page.window();
+        let rows = Query::new(PAGE, [team.into(), limit, offset]);
+        self.page(rows, Query::new(TOTAL, [team.into()]), decode)
+            .await
+    }
+}
+
+fn secret_values(secrets: Option<&Secrets>) -> [Value; 3] {
+    let previous = secrets.and_then(|secrets| secrets.previous.as_ref());
+    [
+        secrets
+            .map(|secrets| secrets.current.expose().to_owned())
+            .into(),
+        previous
+            .map(|(secret, _)| secret.expose().to_owned())
+            .into(),
+        previous.map(|(_, expires_at)| *expires_at).into(),
+    ]
+}
+
+fn types_value(subscription: &Subscription) -> Result<Value, StoreError> {
+    match subscription {
+        Subscription::All => Ok(Value::Null),
+        Subscription::Types(names) => serde_json::to_string(names)
+            .map(Value::Text)
+            .map_err(|error| StoreError::Internal(error.to_string())),
+    }
+}
+
+fn read_types(text: Option<String>) -> Result<Subscription, StoreError> {
+    match text {
+        None => Ok(Subscription::All),
+        Some(text) => serde_json::from_str(&text)
+            .map(Subscription::Types)
+            .map_err(|error| damaged(&format!("an endpoint's event types: {error}"))),
+    }
+}
+
+fn read_reason(text: Option<String>) -> Result<Option<Reason>, StoreError> {
+    text.map(|text| {
+        Reason::parse(&text).ok_or_else(|| damaged(&format!("the reason {text:?} is unknown")))
+    })
+    .transpose()
+}
+
+pub(crate) fn decode(row: &mut Columns) -> Result<Endpoint, StoreError> {
+    Ok(Endpoint {
+        id: row.id()?,
+        team: row.id()?,
+        url: row.text()?,
+        description: row.maybe_text()?,
+        subscription: read_types(row.maybe_text()?)?,
+        secrets: Secrets {
+            current: Secret::from_text(row.text()?),
+            previous: row
+                .maybe_text()?
+                .map(Secret::from_text)
+                .zip(row.maybe_time()?),
+        },
+        disabled: row.flag()?,
+        paused: row.flag()?,
+        health: Health {
+            consecutive_failures: row.count()?,
+            failing_since: row.maybe_time()?,
+            last_reason: read_reason(row.maybe_text()?)?,
+        },
+        updated_at: row.time()?,
+        last_delivery_at: row.maybe_time()?,
+    })
+}

@@ -1,0 +1,45 @@
+//! Hides nothing: the ways in which the store says no.
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Its queue is full: nothing was accepted; try again soon.
+    #[error("the store's queue is full")]
+    Overloaded,
+    /// It cannot take the write now (disk full, I/O error, locked): nothing was accepted.
+    #[error("the store cannot be used now: {0}")]
+    Unavailable(String),
+    /// A bug: the statement itself is wrong, or the data breaks a constraint.
+    #[error("the store refused a statement: {0}")]
+    Internal(String),
+}
+
+/// Why the store could not be opened: a sentence that says what happened and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(pub String);
+
+/// Why events were not accepted; none of them was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// The idempotency key of the event at this index was used for another event.
+    #[error("the idempotency key was used before, for another event")]
+    Conflict {
+        /// Which of the events.
+        index: usize,
+    },
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A limit of the team's plan was reached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitedError {
+    /// The plan grants no more. A team that was deleted meanwhile has no plan: 0.
+    #[error("the plan's limit of {0} is reached")]
+    LimitReached(u32),
+    /// The store could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

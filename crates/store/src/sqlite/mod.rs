@@ -1,0 +1,289 @@
+//! Hides SQLite: one file that is ours alone, one writer that commits in groups, readers beside it.
+//!
+//! Rooms: `open` in this file (the lock, the checks, the pragmas), `migrate` (the tables),
+//! `connection` (rusqlite), `queue` and `writer` (group commit and checkpoints), `readers`.
+
+mod connection;
+mod migrate;
+mod queue;
+mod readers;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::OpenFlags;
+
+use crate::driver::{Commit, Driver, Line, Pending, Query, Rows, Stats, Unit};
+use crate::error::{OpenError, StoreError};
+use connection::Connection;
+use queue::{Bounds, Queue};
+use readers::{READERS, Readers};
+use writer::{Hands, Writer};
+
+/// Where the store is.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// The database file, made if absent (its folder too).
+    pub path: PathBuf,
+}
+
+/// A file up to this size is checked wholly when it is opened (about 0.1 s); of a larger one only
+/// what opening reads: its header, its schema and both ends of every table.
+const CHECKED_WHOLLY: u64 = 32 << 20;
+
+/// How long a lock is waited for: a service that is being restarted may still be closing.
+const LOCK_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Page caches, in KiB. The operating system caches the file too, so ours may be small.
+const WRITER_CACHE: i64 = 16 << 10;
+const READER_CACHE: i64 = 2 << 10;
+
+/// A database file, open.
+pub(crate) struct SqliteDriver {
+    writer: Arc<Writer>,
+    readers: Arc<Readers>,
+}
+
+impl SqliteDriver {
+    /// Opens the file, makes it where it is absent, and starts its writer.
+    pub(crate) async fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+        Self::open_with(options, Bounds::default()).await
+    }
+
+    async fn open_with(options: SqliteOptions, bounds: Bounds) -> Result<Self, OpenError> {
+        let name = options.path.display().to_string();
+        let opened = tokio::task::spawn_blocking(move || open_file(&options.path))
+            .await
+            .map_err(|error| OpenError(format!("opening {name} panicked: {error}")))?;
+        let (hands, checkpoints, readers) = opened?;
+        let writer = Arc::new(Writer::new(Queue::new(bounds), hands, checkpoints));
+        tokio::spawn(Arc::clone(&writer).run());
+        Ok(Self {
+            writer,
+            readers: Arc::new(Readers::new(readers)),
+        })
+    }
+}
+
+impl Driver for SqliteDriver {
+    fn commit(&self, line: Line, unit: Unit) -> Pending<'_, Result<Commit, StoreError>> {
+        Box::pin(async move {
+            let result = self.writer.queue.submit(line, unit).await;
+            if result == Err(StoreError::Overloaded) {
+                self.writer.count_overload();
+            }
+            result
+        })
+    }
+
+    fn read(&self, queries: Vec<Query>) -> Pending<'_, Result<Vec<Rows>, StoreError>> {
+        Box::pin(self.readers.read(queries))
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        Box::pin(async {
+            self.readers.close();
+            self.writer.queue.close();
+            self.writer.ended().await;
+        })
+    }
+
+    fn stats(&self) -> Stats {
+        self.writer.stats()
+    }
+}
+
+/// Without [`Driver::close`] the writer still ends, after what is queued.
+impl Drop for SqliteDriver {
+    fn drop(&mut self) {
+        self.readers.close();
+        self.writer.queue.close();
+    }
+}
+
+fn open_file(path: &Path) -> Result<(Hands, Connection, Vec<Connection>), OpenError> {
+    let name = path.display().to_string();
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder).map_err(|error| unusable(&name, &error))?;
+    }
+    let lock = lock(path, &name)?;
+    check_header(path, &name)?;
+    let mut writer = connect(path, WRITER_CACHE, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .map_err(|error| cannot_open(&name, &error))?;
+    migrate::migrate(&mut writer, &name)?;
+    make_durable(&writer, &name)?;
+    check_content(&writer, path, &name)?;
+    let more = |cache, flags| {
+        connect(path, cache, flags)
+            .map(Connection::new)
+            .map_err(|error| cannot_open(&name, &error))
+    };
+    let checkpoints = more(READER_CACHE, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let readers = (0..READERS)
+        .map(|_| more(READER_CACHE, OpenFlags::SQLITE_OPEN_READ_ONLY))
+        .collect::<Result<_, _>>()?;
+    let hands = Hands {
+        connection: Connection::new(writer),
+        _lock: lock,
+    };
+    Ok((hands, checkpoints, readers))
+}
+
+/// Makes the database file ours alone. SQLite would let two services share it, and both would
+/// deliver everything.
+fn lock(path: &Path, name: &str) -> Result<File, OpenError> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock = private(OpenOptions::new().write(true).create(true).truncate(false))
+        .open(lock_path)
+        .map_err(|error| unusable(name, &error))?;
+    let step = Duration::from_millis(25);
+    let mut waited = Duration::ZERO;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if waited < LOCK_PATIENCE => {
+                std::thread::sleep(step);
+                waited += step;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError(format!(
+                    "{name} is in use by another running service. Stop that one first, or name \
+                     another file in --database-url; several services can only share PostgreSQL."
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(name, &error)),
+        }
+    }
+}
+
+/// Only the service's own user may read what holds secrets.
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.mode(0o600)
+}
+
+/// Makes an absent file; refuses one that is no SQLite database rather than write into it.
+fn check_header(path: &Path, name: &str) -> Result<(), OpenError> {
+    let mut file = private(
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false),
+    )
+    .open(path)
+    .map_err(|error| unusable(name, &error))?;
+    let mut header = Vec::new();
+    file.by_ref()
+        .take(16)
+        .read_to_end(&mut header)
+        .map_err(|error| unusable(name, &error))?;
+    if header.is_empty() || header == *b"SQLite format 3\0" {
+        return Ok(());
+    }
+    Err(OpenError(format!(
+        "{name} is not a database of this service, or its beginning is damaged. It was left as it \
+         is; name another file in --database-url, or restore it from a backup."
+    )))
+}
+
+fn connect(
+    path: &Path,
+    cache_kib: i64,
+    access: OpenFlags,
+) -> rusqlite::Result<rusqlite::Connection> {
+    // One connection is never used by two threads at a time, so SQLite need not lock it.
+    let connection =
+        rusqlite::Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(connection)
+}
+
+/// A write is on disk when its commit returns, and both pragmas are read back: SQLite ignores
+/// what it cannot do (write-ahead logging on some network file systems, say) without an error.
+fn make_durable(connection: &rusqlite::Connection, name: &str) -> Result<(), OpenError> {
+    let trouble = |error: rusqlite::Error| cannot_open(name, &error);
+    let journal: String = connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .map_err(trouble)?;
+    connection
+        .pragma_update(None, "synchronous", "FULL")
+        .map_err(trouble)?;
+    // Checkpoints are the writer's own business (see `writer`).
+    connection
+        .pragma_update(None, "wal_autocheckpoint", 0)
+        .map_err(trouble)?;
+    let synchronous: i64 = connection
+        .pragma_query_value(None, "synchronous", |row| row.get(0))
+        .map_err(trouble)?;
+    if journal == "wal" && synchronous == 2 {
+        return Ok(());
+    }
+    Err(OpenError(format!(
+        "{name} cannot be written durably (journal {journal}, synchronous {synchronous}). Put it \
+         on a local disk: network file systems often cannot do it."
+    )))
+}
+
+fn check_content(
+    connection: &rusqlite::Connection,
+    path: &Path,
+    name: &str,
+) -> Result<(), OpenError> {
+    let size = std::fs::metadata(path)
+        .map_err(|error| unusable(name, &error))?
+        .len();
+    if size > CHECKED_WHOLLY {
+        return Ok(());
+    }
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| cannot_open(name, &error))?;
+    if verdict == "ok" {
+        return Ok(());
+    }
+    tracing::error!(%verdict, "the store is damaged");
+    Err(damaged_file(name))
+}
+
+fn damaged_file(name: &str) -> OpenError {
+    OpenError(format!(
+        "{name} is damaged. It was left as it is: restore it from a backup, or rescue what can be \
+         read with the `.recover` command of the sqlite3 tool."
+    ))
+}
+
+fn unusable(name: &str, error: &io::Error) -> OpenError {
+    OpenError(format!(
+        "{name} cannot be opened for reading and writing: {error}. See that its folder exists, has \
+         room and belongs to the user this service runs as."
+    ))
+}
+
+/// The sentence for an error of SQLite's while opening.
+fn cannot_open(name: &str, error: &rusqlite::Error) -> OpenError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => damaged_file(name),
+        Some(DiskFull) => OpenError(format!(
+            "{name} cannot be opened because the disk is full. Make room and start again; nothing \
+             was lost."
+        )),
+        _ => OpenError(format!(
+            "{name} cannot be opened: {error}. See that it and its folder can be written by the \
+             user this service runs as."
+        )),
+    }
+}

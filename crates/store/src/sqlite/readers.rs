@@ -1,0 +1,65 @@
+//! Hides the pool of read-only connections: reads run beside the writer and never hold it up.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use super::connection::{Connection, meaning};
+use super::queue::closed;
+use crate::driver::{Query, Rows};
+use crate::error::StoreError;
+
+/// Reads at the same time. More would not be quicker and each keeps its own page cache.
+pub(super) const READERS: usize = 4;
+
+/// The pool.
+pub(super) struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new(connections: Vec<Connection>) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(connections.len())),
+            idle: Mutex::new(connections),
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs queries on one view of the database.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        queries: Vec<Query>,
+    ) -> Result<Vec<Rows>, StoreError> {
+        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
+            return Err(closed());
+        };
+        let readers = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || {
+            let connection = readers.idle().pop().ok_or_else(closed)?;
+            let answers = connection.read(&queries);
+            if !connection.raw.is_autocommit() {
+                // An error left the view open. If closing it fails the next read says so.
+                let _ = connection.raw.execute_batch("ROLLBACK");
+            }
+            if !readers.turns.is_closed() {
+                readers.idle().push(connection);
+            }
+            // Kept until here, also where the caller stopped waiting: it stands for the connection.
+            drop(turn);
+            answers.map_err(|error| meaning(&error))
+        });
+        read.await
+            .unwrap_or_else(|error| Err(StoreError::Internal(format!("a read panicked: {error}"))))
+    }
+
+    /// Takes no more reads and closes every connection that is idle; the others when they end.
+    pub(super) fn close(&self) {
+        self.turns.close();
+        self.idle().clear();
+    }
+}

@@ -1,0 +1,288 @@
+//! Hides group commit: many units in one transaction, answered once it is on disk; a bad unit fails
+//! alone, a full disk fails all of a batch and the next batch tries again.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::connection::{Connection, Statements, meaning};
+use super::queue::{Job, Queue};
+use crate::driver::{Commit, Stats, Unit};
+use crate::error::StoreError;
+
+/// The write-ahead log is copied into the database when it holds this many pages (64 MiB).
+const CHECKPOINT_PAGES: i64 = 16_000;
+/// The writer itself copies the rest when it is no more than this, which takes a few milliseconds,
+/// or when the log has grown to twice its size: only when all of it is copied does it start over.
+const LAST_PAGES: i64 = 2_000;
+
+/// The writer's half that is shared: with callers by the queue, with the task that writes.
+pub(super) struct Writer {
+    pub(super) queue: Queue,
+    pub(super) hands: Mutex<Option<Hands>>,
+    counters: Counters,
+    checkpoints: Mutex<Option<Connection>>,
+    checkpointing: AtomicBool,
+    finish_checkpoint: AtomicBool,
+    ended: watch::Sender<bool>,
+}
+
+/// What only the writer touches. The lock goes last: the file is ours until it is closed.
+pub(super) struct Hands {
+    pub(super) connection: Connection,
+    pub(super) _lock: File,
+}
+
+#[derive(Default)]
+struct Counters {
+    commits: AtomicU64,
+    units: AtomicU64,
+    failed: AtomicU64,
+    overloaded: AtomicU64,
+    checkpoints: AtomicU64,
+}
+
+impl Writer {
+    pub(super) fn new(queue: Queue, hands: Hands, checkpoints: Connection) -> Self {
+        Self {
+            queue,
+            hands: Mutex::new(Some(hands)),
+            counters: Counters::default(),
+            checkpoints: Mutex::new(Some(checkpoints)),
+            checkpointing: AtomicBool::new(false),
+            finish_checkpoint: AtomicBool::new(false),
+            ended: watch::Sender::new(false),
+        }
+    }
+
+    /// Writes until the queue is closed and empty, then closes the database.
+    pub(super) async fn run(self: Arc<Self>) {
+        while self.queue.wait().await {
+            let writer = Arc::clone(&self);
+            // Off the runtime's threads, and on tokio's own blocking ones: they hold its paused
+            // clock still, which a thread of our own would not.
+            if let Err(error) = tokio::task::spawn_blocking(move || writer.write_all()).await {
+                tracing::error!(%error, "the store's writer panicked; what it was writing failed");
+            }
+        }
+        let writer = Arc::clone(&self);
+        if let Err(error) = tokio::task::spawn_blocking(move || writer.finish()).await {
+            tracing::error!(%error, "the store's writer panicked while closing");
+        }
+        self.ended.send_replace(true);
+    }
+
+    /// Waits until [`Writer::run`] has closed the database.
+    pub(super) async fn ended(&self) {
+        // Fails only if the sender is gone, and it is ours.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    pub(super) fn count_overload(&self) {
+        self.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            commits: read(&self.counters.commits),
+            units: read(&self.counters.units),
+            failed_commits: read(&self.counters.failed),
+            overloaded: read(&self.counters.overloaded),
+            queued: self.queue.len() as u64,
+            checkpoints: read(&self.counters.checkpoints),
+        }
+    }
+
+    fn write_all(self: &Arc<Self>) {
+        let hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Hands { connection, .. }) = hands.as_ref() else {
+            return; // Dropping the jobs answers them; but nothing is queued once it is closed.
+        };
+        loop {
+            let batch = self.queue.drain();
+            if batch.is_empty() {
+                return;
+            }
+            self.write(connection, batch);
+            self.mind_the_log(connection);
+        }
+    }
+
+    fn write(&self, connection: &Connection, batch: Vec<Job>) {
+        let units = || batch.iter().map(|job| &job.unit);
+        let results = match transact(connection, units(), false) {
+            // A unit is bad: run them all again, each behind a savepoint, so that it fails alone.
+            Err(Failure::Unit(_)) => transact(connection, units(), true),
+            done => done,
+        };
+        let counter = if results.is_ok() {
+            &self.counters.commits
+        } else {
+            &self.counters.failed
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        match results {
+            Ok(results) => {
+                self.counters
+                    .units
+                    .fetch_add(batch.len() as u64, Ordering::Relaxed);
+                for (job, result) in batch.into_iter().zip(results) {
+                    // Nobody waits any more: the caller was dropped, the write stands.
+                    let _ = job.answer.send(result);
+                }
+            }
+            Err(Failure::Unit(error) | Failure::All(error)) => {
+                tracing::warn!(%error, units = batch.len(), "the store could not commit");
+                for job in batch {
+                    let _ = job.answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Has the log copied into the database when it has grown: off the writer's path but for a
+    /// last short piece.
+    fn mind_the_log(self: &Arc<Self>, connection: &Connection) {
+        let Ok((pages, copied)) = connection.log_state() else {
+            return; // Only told to decide about housekeeping; the next commit asks again.
+        };
+        if pages < CHECKPOINT_PAGES || pages == copied {
+            return;
+        }
+        let short = pages - copied <= LAST_PAGES || pages >= 2 * CHECKPOINT_PAGES;
+        if short && self.finish_checkpoint.swap(false, Ordering::Relaxed) {
+            self.note_checkpoint(connection.checkpoint());
+        } else if !self.checkpointing.swap(true, Ordering::Relaxed) {
+            let writer = Arc::clone(self);
+            tokio::task::spawn_blocking(move || writer.checkpoint());
+        }
+    }
+
+    fn checkpoint(&self) {
+        if let Some(connection) = self
+            .checkpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+        {
+            // The writer writes on meanwhile; each round has less left to copy.
+            for _ in 0..4 {
+                let state = connection.checkpoint();
+                let left = state.as_ref().map_or(0, |(pages, copied)| pages - copied);
+                self.note_checkpoint(state);
+                if left <= LAST_PAGES / 4 {
+                    break;
+                }
+            }
+        }
+        self.finish_checkpoint.store(true, Ordering::Relaxed);
+        self.checkpointing.store(false, Ordering::Relaxed);
+    }
+
+    fn note_checkpoint(&self, done: rusqlite::Result<(i64, i64)>) {
+        match done {
+            Ok(_) => {
+                self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+            }
+            // The log keeps all; it only grows until a checkpoint succeeds.
+            Err(error) => tracing::warn!(%error, "a checkpoint of the store failed"),
+        }
+    }
+
+    fn finish(&self) {
+        drop(
+            self.checkpoints
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let hands = self
+            .hands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(hands) = hands {
+            self.note_checkpoint(hands.connection.checkpoint_wholly());
+        }
+    }
+}
+
+/// Why a transaction came to nothing.
+enum Failure {
+    /// One unit is at fault.
+    Unit(StoreError),
+    /// Nothing can be written now.
+    All(StoreError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        match meaning(&error) {
+            error @ StoreError::Internal(_) => Self::Unit(error),
+            error => Self::All(error),
+        }
+    }
+}
+
+/// Runs units in one transaction. Guarded ones stand behind a savepoint, or with `apart` all.
+fn transact<'u>(
+    connection: &Connection,
+    units: impl Iterator<Item = &'u Unit>,
+    apart: bool,
+) -> Result<Vec<Result<Commit, StoreError>>, Failure> {
+    let mut statements = Statements::new(connection);
+    statements.run("BEGIN IMMEDIATE", [].as_slice())?;
+    let run = || -> Result<_, Failure> {
+        let mut results = Vec::new();
+        for unit in units {
+            results.push(if apart || unit.is_guarded() {
+                run_apart(&mut statements, unit)?
+            } else {
+                run_unit(&mut statements, unit).map(Ok)?
+            });
+        }
+        statements.run("COMMIT", [].as_slice())?;
+        Ok(results)
+    };
+    let results = run();
+    if results.is_err() && !connection.raw.is_autocommit() {
+        // Some errors end the transaction by themselves, the others here. Where even this fails,
+        // the next BEGIN does too, and says so.
+        if let Err(error) = statements.run("ROLLBACK", [].as_slice()) {
+            tracing::warn!(%error, "a failed transaction could not be rolled back");
+        }
+    }
+    results
+}
+
+fn run_apart(
+    statements: &mut Statements<'_>,
+    unit: &Unit,
+) -> Result<Result<Commit, StoreError>, Failure> {
+    statements.run("SAVEPOINT unit", [].as_slice())?;
+    let result = match run_unit(statements, unit) {
+        Ok(commit) => Ok(commit),
+        Err(Failure::Unit(error)) => Err(error),
+        Err(failure) => return Err(failure),
+    };
+    if !matches!(result, Ok(Commit::Done { .. })) {
+        statements.run("ROLLBACK TO unit", [].as_slice())?;
+    }
+    statements.run("RELEASE unit", [].as_slice())?;
+    Ok(result)
+}
+
+fn run_unit(statements: &mut Statements<'_>, unit: &Unit) -> Result<Commit, Failure> {
+    let mut affected = 0;
+    for (index, (statement, values)) in unit.statements().enumerate() {
+        let changed = statements.run(statement.sql, values)?;
+        if statement.expect.is_some_and(|expected| expected != changed) {
+            return Ok(Commit::Refused { statement: index });
+        }
+        affected += changed;
+    }
+    Ok(Commit::Done { affected })
+}

@@ -1,0 +1,161 @@
+//! Hides how a store is opened, how its ids are made, and which driver is underneath.
+
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::id::{Id, IdAllocator, IdCodec};
+use model::time::Timestamp;
+
+use crate::driver::{Commit, Driver, Line, Query, Rows, Stats, Unit, damaged};
+use crate::error::{OpenError, StoreError};
+use crate::sqlite::{SqliteDriver, SqliteOptions};
+
+const ID_KEY: &str = "SELECT value FROM meta WHERE key = 'id_key'";
+const LAST_IDS: &str = "\
+    SELECT (SELECT max(id) FROM teams), (SELECT max(id) FROM api_keys), \
+           (SELECT max(id) FROM endpoints), (SELECT max(id) FROM events), \
+           (SELECT max(id) FROM deliveries)";
+const PROVE_READY: &str = "\
+    INSERT INTO meta (key, value) VALUES ('ready', $1) \
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
+/// The durable half of the house. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    driver: Arc<dyn Driver>,
+    codec: IdCodec,
+    ids: Mutex<IdAllocator>,
+    /// Where `sweep` goes on: it has looked at every event up to here.
+    swept: AtomicI64,
+}
+
+impl Store {
+    /// Opens the store, migrating it where it is older than this program.
+    ///
+    /// # Errors
+    /// The sentence says why not and what to do: the file is in use, of a newer version, of another
+    /// program, damaged, or cannot be written. A file that is refused is left as it is.
+    pub async fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
+        let name = options.path.display().to_string();
+        let driver = SqliteDriver::open(options).await?;
+        Self::with_driver(Arc::new(driver))
+            .await
+            .map_err(|error| OpenError(format!("{name} cannot be read: {error}")))
+    }
+
+    /// A store over an open driver, whose tables are there.
+    ///
+    /// # Errors
+    /// What the driver says when it is first read.
+    pub async fn with_driver(driver: Arc<dyn Driver>) -> Result<Self, StoreError> {
+        let mut answers = driver
+            .read(vec![Query::new(ID_KEY, []), Query::new(LAST_IDS, [])])
+            .await?
+            .into_iter();
+        let mut next = || {
+            answers
+                .next()
+                .ok_or_else(|| damaged("an answer is missing"))
+        };
+        let key = next()?
+            .first(|row| row.array::<16>())?
+            .ok_or_else(|| damaged("the key of its ids is missing"))?;
+        let last = next()?.first(|row| {
+            (0..5).try_fold(0, |last, _| Ok(row.maybe_int()?.unwrap_or(0).max(last)))
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                driver,
+                codec: IdCodec::new(key),
+                ids: Mutex::new(IdAllocator::new(0, last.unwrap_or(0))),
+                swept: AtomicI64::new(0),
+            }),
+        })
+    }
+
+    /// Ids to UUIDs and back, under this store's key.
+    pub fn codec(&self) -> &IdCodec {
+        &self.inner.codec
+    }
+
+    /// Ends the writer after what is queued, checkpoints and closes.
+    pub async fn close(&self) {
+        self.inner.driver.close().await;
+    }
+
+    /// Whether it can be read and written now (a real round trip).
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.commit(Unit::of(
+            PROVE_READY,
+            [bytes::Bytes::from_static(b"1").into()],
+        ))
+        .await?;
+        self.read_one(Query::new(ID_KEY, [])).await.map(|_| ())
+    }
+
+    /// What it has done since it was opened: for metrics.
+    pub fn stats(&self) -> Stats {
+        self.inner.driver.stats()
+    }
+
+    // ---- what the rooms are built of ----
+
+    pub(crate) fn driver(&self) -> &dyn Driver {
+        self.inner.driver.as_ref()
+    }
+
+    pub(crate) fn swept(&self) -> &AtomicI64 {
+        &self.inner.swept
+    }
+
+    /// The first of `count` consecutive new ids.
+    pub(crate) fn new_block(&self, now: Timestamp, count: usize) -> i64 {
+        self.inner
+            .ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .block(now, count)
+    }
+
+    pub(crate) fn new_id<I: Id>(&self, now: Timestamp) -> I {
+        I::from_raw(self.new_block(now, 1))
+    }
+
+    /// Commits what is not a publication.
+    pub(crate) async fn commit(&self, unit: Unit) -> Result<Commit, StoreError> {
+        self.driver().commit(Line::Recording, unit).await
+    }
+
+    /// As [`Store::commit`], for a unit without guards; how many rows it changed.
+    pub(crate) async fn change(&self, unit: Unit) -> Result<u64, StoreError> {
+        match self.commit(unit).await? {
+            Commit::Done { affected } => Ok(affected),
+            Commit::Refused { statement } => Err(StoreError::Internal(format!(
+                "statement {statement} was refused without a guard"
+            ))),
+        }
+    }
+
+    pub(crate) async fn read_one(&self, query: Query) -> Result<Rows, StoreError> {
+        let mut answers = self.driver().read(vec![query]).await?;
+        answers.pop().ok_or_else(|| damaged("an answer is missing"))
+    }
+
+    /// Two reads on one view of the database.
+    pub(crate) async fn read_two(
+        &self,
+        one: Query,
+        two: Query,
+    ) -> Result<(Rows, Rows), StoreError> {
+        let mut answers = self.driver().read(vec![one, two]).await?;
+        let second = answers.pop();
+        answers
+            .pop()
+            .zip(second)
+            .ok_or_else(|| damaged("an answer is missing"))
+    }
+}

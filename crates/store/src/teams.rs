@@ -1,0 +1,122 @@
+//! Hides how teams are kept.
+
+use model::id::{Id, TeamId};
+use model::team::Team;
+use model::time::Timestamp;
+
+use crate::driver::{Columns, Commit, Query, Unit};
+use crate::error::StoreError;
+use crate::page::{Page, PageRequest};
+use crate::store::Store;
+
+macro_rules! columns {
+    () => {
+        "SELECT id, external_id, name, plan, updated_at FROM teams WHERE deleted_at IS NULL "
+    };
+}
+pub(crate) const LIVING: &str = concat!(columns!(), "ORDER BY id");
+const PAGE: &str = concat!(columns!(), "ORDER BY id LIMIT $1 OFFSET $2");
+const ONE: &str = concat!(columns!(), "AND id = $1");
+const TOTAL: &str = "SELECT count(*) FROM teams WHERE deleted_at IS NULL";
+/// Changes no row where a living team has the external id.
+const INSERT: &str = "\
+    INSERT INTO teams (id, external_id, name, plan, updated_at) VALUES ($1, $2, $3, $4, $5) \
+    ON CONFLICT (external_id) WHERE deleted_at IS NULL DO NOTHING";
+const UPDATE: &str = "\
+    UPDATE teams SET name = COALESCE($2, name), plan = COALESCE($3, plan), updated_at = $4 \
+    WHERE id = $1 AND deleted_at IS NULL";
+const DELETE: &str = "UPDATE teams SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
+const DELETE_ENDPOINTS: &str = "\
+    UPDATE endpoints SET deleted_at = $2, secret = '', previous_secret = NULL, \
+                         previous_secret_expires_at = NULL \
+    WHERE team_id = $1 AND deleted_at IS NULL";
+const DELETE_KEYS: &str = "DELETE FROM api_keys WHERE team_id = $1";
+const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE team_id = $1";
+
+impl Store {
+    /// Makes a team; `external_id` none gets a UUIDv7. None where the external id is taken.
+    pub async fn create_team(
+        &self,
+        external_id: Option<String>,
+        name: String,
+        plan: String,
+        now: Timestamp,
+    ) -> Result<Option<Team>, StoreError> {
+        let id: TeamId = self.new_id(now);
+        let team = Team {
+            id,
+            external_id: external_id.unwrap_or_else(|| self.codec().uuid(id).to_string()),
+            name,
+            plan,
+            created_at: id.created_at(),
+            updated_at: now,
+        };
+        let mut unit = Unit::default();
+        unit.guard(
+            INSERT,
+            [
+                id.into(),
+                team.external_id.clone().into(),
+                team.name.clone().into(),
+                team.plan.clone().into(),
+                now.into(),
+            ],
+            1,
+        );
+        Ok(match self.commit(unit).await? {
+            Commit::Done { .. } => Some(team),
+            Commit::Refused { .. } => None,
+        })
+    }
+
+    /// Changes a team's name or plan. None where there is no such team.
+    pub async fn update_team(
+        &self,
+        team: TeamId,
+        name: Option<String>,
+        plan: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<Team>, StoreError> {
+        self.change(Unit::of(
+            UPDATE,
+            [team.into(), name.into(), plan.into(), now.into()],
+        ))
+        .await?;
+        self.read_one(Query::new(ONE, [team.into()]))
+            .await?
+            .first(decode)
+    }
+
+    /// Deletes a team with its keys, tokens and endpoints; its log goes with retention.
+    pub async fn delete_team(&self, team: TeamId, now: Timestamp) -> Result<bool, StoreError> {
+        let mut unit = Unit::default();
+        unit.guard(DELETE, [team.into(), now.into()], 1);
+        unit.add(DELETE_ENDPOINTS, [team.into(), now.into()]);
+        unit.add(DELETE_KEYS, [team.into()]);
+        unit.add(DELETE_TOKENS, [team.into()]);
+        Ok(matches!(self.commit(unit).await?, Commit::Done { .. }))
+    }
+
+    /// Teams, oldest first.
+    pub async fn teams(&self, page: PageRequest) -> Result<Page<Team>, StoreError> {
+        let (limit, offset) = page.window();
+        self.page(
+            Query::new(PAGE, [limit, offset]),
+            Query::new(TOTAL, []),
+            decode,
+        )
+        .await
+    }
+}
+
+pub(crate) fn decode(row: &mut Columns) -> Result<Team, StoreError> {
+    let id: TeamId = row.id()?;
+    Ok(Team {
+        id,
+        external_id: row.text()?,
+        name: row.text()?,
+        plan: row.text()?,
+        created_at: id.created_at(),
+        updated_at: row.time()?,
+    })
+}

@@ -1,0 +1,75 @@
+//! Hides how one-time links and sessions of the settings pages are kept: as hashes, until they expire.
+
+use model::id::TeamId;
+use model::time::Timestamp;
+
+use crate::driver::{Columns, Commit, Query, Unit, Value};
+use crate::error::StoreError;
+use crate::store::Store;
+
+const PUT: &str = "INSERT INTO tokens (kind, hash, team_id, expires_at) VALUES ($1, $2, $3, $4)";
+const FIND: &str = "SELECT team_id FROM tokens WHERE kind = $1 AND hash = $2 AND expires_at > $3";
+const TAKE: &str = "DELETE FROM tokens WHERE kind = $1 AND hash = $2 AND expires_at > $3";
+
+/// What a one-time or session token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// A link into the settings pages.
+    SettingsLink,
+    /// A session of the settings pages.
+    Session,
+}
+
+impl From<TokenKind> for Value {
+    fn from(kind: TokenKind) -> Self {
+        Self::Word(match kind {
+            TokenKind::SettingsLink => "settings_link",
+            TokenKind::Session => "session",
+        })
+    }
+}
+
+impl Store {
+    /// Keeps a token until it expires.
+    pub async fn put_token(
+        &self,
+        team: TeamId,
+        kind: TokenKind,
+        hash: [u8; 32],
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let values = [kind.into(), hash.into(), team.into(), expires_at.into()];
+        self.change(Unit::of(PUT, values)).await.map(|_| ())
+    }
+
+    /// Uses a token up: whose it was, where it was there and not expired.
+    pub async fn take_token(
+        &self,
+        kind: TokenKind,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<TeamId>, StoreError> {
+        let Some(team) = self.token(kind, hash, now).await? else {
+            return Ok(None);
+        };
+        // Of two who take it at once, the guard lets one have it.
+        let mut unit = Unit::default();
+        unit.guard(TAKE, [kind.into(), hash.into(), now.into()], 1);
+        Ok(match self.commit(unit).await? {
+            Commit::Done { .. } => Some(team),
+            Commit::Refused { .. } => None,
+        })
+    }
+
+    /// Whose a token is, where it is there and not expired.
+    pub async fn token(
+        &self,
+        kind: TokenKind,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Option<TeamId>, StoreError> {
+        self.read_one(Query::new(FIND, [kind.into(), hash.into(), now.into()]))
+            .await?
+            .first(Columns::id)
+    }
+}

@@ -1,0 +1,217 @@
+//! Hides where a setting comes from: the command line, the environment, a file, or the defaults.
+//!
+//! [`key`] lists the settings there are, [`layers`] finds the value that wins and says whose it
+//! is, [`value`] reads its text; here they become typed [`Settings`]. The defaults are
+//! `config.default.toml`, which is compiled in and is the manual too.
+
+mod key;
+mod layers;
+mod value;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use model::brand::Brand;
+use model::rate::RateLimit;
+use model::retry::RetrySchedule;
+use model::team::{Plan, Plans};
+
+pub(crate) use key::Given;
+pub(crate) use value::duration;
+
+use layers::Layers;
+
+/// The defaults, and the manual.
+pub(crate) const DEFAULTS: &str = include_str!("../../config.default.toml");
+
+/// What `serve` runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) listen: SocketAddr,
+    /// Without a slash at its end; none where links follow from the listening address.
+    pub(crate) public_url: Option<String>,
+    pub(crate) max_connections: usize,
+    pub(crate) rate_limit_per_key: RateLimit,
+    pub(crate) rate_limit_per_team: RateLimit,
+    pub(crate) database: PathBuf,
+    /// How long finished events are kept; none keeps them all.
+    pub(crate) retention: Option<Duration>,
+    pub(crate) retry_schedule: RetrySchedule,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_in_flight_per_team: usize,
+    pub(crate) max_in_flight_per_endpoint: usize,
+    pub(crate) allow_cidr: Vec<IpNet>,
+    pub(crate) allow_http: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) dns_server: Option<SocketAddr>,
+    pub(crate) catalog: Option<PathBuf>,
+    pub(crate) brand: Brand,
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) plans: Plans,
+    /// Things about the configuration that the log should say, once there is a log.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line, for machines.
+    Json,
+}
+
+/// Why the configuration cannot be used: which setting, from where, and what is expected.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Reads the settings out of all layers.
+pub(crate) fn load(
+    given: &Given,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Settings, ConfigError> {
+    settings(&Layers::gather(given, environment)?)
+}
+
+/// The most attempts that may be under way: each holds a file descriptor and some memory.
+const IN_FLIGHT_MAX: u64 = 100_000;
+
+fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
+    let per_hour = |key| layers.integer(key, 1..=u64::from(u32::MAX)).map(hourly);
+    let in_flight = |key| layers.integer(key, 1..=IN_FLIGHT_MAX).map(size);
+    Ok(Settings {
+        listen: layers.read(
+            "listen",
+            "an address and a port, such as 127.0.0.1:8080",
+            |text| text.parse().ok(),
+        )?,
+        public_url: layers.optional(
+            "public_url",
+            "http:// or https:// and a host, such as https://webhooks.example.com",
+            value::origin,
+        )?,
+        max_connections: layers.integer("max_connections", 1..=1_000_000).map(size)?,
+        rate_limit_per_key: per_hour("rate_limit_per_key")?,
+        rate_limit_per_team: per_hour("rate_limit_per_team")?,
+        database: database(layers)?,
+        retention: match layers.integer("retention_days", 0..=36_500)? {
+            0 => None,
+            days => Some(Duration::from_secs(days * 24 * 3600)),
+        },
+        retry_schedule: retry_schedule(layers)?,
+        attempt_timeout: layers.read(
+            "attempt_timeout",
+            "a duration from 100ms to 5m, such as 10s",
+            |text| {
+                let shortest = Duration::from_millis(100);
+                duration(text).filter(|span| (shortest..=Duration::from_secs(300)).contains(span))
+            },
+        )?,
+        max_in_flight: in_flight("max_in_flight")?,
+        max_in_flight_per_team: in_flight("max_in_flight_per_team")?,
+        max_in_flight_per_endpoint: in_flight("max_in_flight_per_endpoint")?,
+        allow_cidr: layers.list(
+            "allow_cidr",
+            "address ranges, such as 10.1.0.0/16 or fd00::/8",
+            |text| text.parse().ok(),
+        )?,
+        allow_http: layers.boolean("allow_http")?,
+        ca_file: layers.optional("ca_file", "the path of a PEM file", value::path)?,
+        dns_server: layers.optional(
+            "dns_server",
+            "the address and port of a name server, such as 10.0.0.2:53",
+            |text| text.parse().ok(),
+        )?,
+        catalog: layers.optional("catalog", "the path of a JSON file", value::path)?,
+        brand: brand(layers)?,
+        log_level: layers.read(
+            "log_level",
+            "error, warn, info, debug, trace, or a filter such as info,vk_engine=debug",
+            value::log_filter,
+        )?,
+        log_format: layers.read("log_format", "text or json", |text| match text {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        })?,
+        plans: plans(layers)?,
+        remarks: layers.remarks().to_vec(),
+    })
+}
+
+fn hourly(requests: u64) -> RateLimit {
+    RateLimit::per_hour(u32::try_from(requests).unwrap_or(u32::MAX))
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn database(layers: &Layers) -> Result<PathBuf, ConfigError> {
+    let (url, source) = layers.text("database_url")?;
+    value::sqlite_path(&url)
+        .map_err(|problem| ConfigError(format!("database_url (from {source}): {problem}")))
+}
+
+fn retry_schedule(layers: &Layers) -> Result<RetrySchedule, ConfigError> {
+    let waits = layers.list(
+        "retry_schedule",
+        "durations, such as 1s, 500ms, 5m, 2h or 1d",
+        duration,
+    )?;
+    RetrySchedule::new(waits).map_err(|problem| {
+        let source = layers.source("retry_schedule");
+        ConfigError(format!("retry_schedule (from {source}): {problem}"))
+    })
+}
+
+fn brand(layers: &Layers) -> Result<Brand, ConfigError> {
+    Ok(Brand {
+        name: layers.read("brand_name", "a name of 1 to 64 characters", |text| {
+            (1..=64)
+                .contains(&text.chars().count())
+                .then(|| text.to_owned())
+        })?,
+        header_prefix: layers.read(
+            "header_prefix",
+            "the start of a header name: letters, digits and hyphens, such as X-Example",
+            value::header_prefix,
+        )?,
+        user_agent: layers.read(
+            "user_agent",
+            "1 to 200 printable ASCII characters, such as Example-Webhooks/1.0",
+            value::user_agent,
+        )?,
+    })
+}
+
+fn plans(layers: &Layers) -> Result<Plans, ConfigError> {
+    let plans = layers
+        .plans()?
+        .into_iter()
+        .map(|(name, endpoints, api_keys)| Plan {
+            name,
+            endpoints,
+            api_keys,
+        });
+    Plans::new(plans).map_err(|problem| {
+        let source = layers.source("plans");
+        ConfigError(format!("plans (from {source}): {problem}"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

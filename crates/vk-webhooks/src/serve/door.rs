@@ -1,0 +1,170 @@
+//! Hides how connections are accepted, bounded and ended.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use tracing::{debug, warn};
+
+/// How long a client may take to send the head of a request; also how long an idle connection
+/// is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may be silent in the middle of a body.
+const BODY_PAUSE: Duration = Duration::from_secs(30);
+/// How long to wait before accepting again where the system refuses to (no more open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The open door.
+pub(super) struct Door {
+    address: SocketAddr,
+    close: oneshot::Sender<Duration>,
+    closed: JoinHandle<()>,
+}
+
+impl Door {
+    /// Listens at `address` and answers by `router`, at most `most` connections at once.
+    pub(super) async fn open(address: SocketAddr, most: usize, router: Router) -> Result<Self> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| anyhow!(why_not(address, &error)))?;
+        let address = listener.local_addr()?;
+        let (close, closing) = oneshot::channel();
+        let closed = tokio::spawn(accept(
+            listener,
+            Arc::new(Semaphore::new(most)),
+            router,
+            closing,
+        ));
+        Ok(Self {
+            address,
+            close,
+            closed,
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts no more, and lets the requests in flight end within `grace`.
+    pub(super) async fn close(self, grace: Duration) {
+        // Either fails only where the task has panicked, and then the door is closed.
+        let _ = self.close.send(grace);
+        let _ = self.closed.await;
+    }
+}
+
+fn why_not(address: SocketAddr, error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    let advice = match error.kind() {
+        AddrInUse => {
+            "another program listens there already: stop it, or choose another address with \
+             --listen (port 0 takes a free one)"
+        }
+        AddrNotAvailable => {
+            "this machine does not have that address: choose one it has with --listen, such as \
+             127.0.0.1:8080 or 0.0.0.0:8080"
+        }
+        PermissionDenied => {
+            "the system does not allow it; ports below 1024 need a privilege: choose a higher one \
+             with --listen"
+        }
+        _ => "choose another address with --listen",
+    };
+    format!("cannot listen on {address}: {advice} ({error})")
+}
+
+async fn accept(
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    router: Router,
+    mut closing: oneshot::Receiver<Duration>,
+) {
+    let graceful = GracefulShutdown::new();
+    let service = tower::ServiceBuilder::new()
+        .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE))
+        .service(router);
+    let grace = loop {
+        let arrival = async {
+            // A place first: connections beyond the limit wait in the system's queue.
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
+            arrived = arrival => arrived,
+            grace = &mut closing => break grace.unwrap_or_default(),
+        };
+        match stream {
+            Ok((stream, _)) => {
+                let connection = converse(stream, service.clone(), &graceful);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) if concerns_one_client(&error) => {}
+            Err(error) => {
+                warn!("cannot accept connections now: {error}; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    };
+    drop(listener);
+    if tokio::time::timeout(grace, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        warn!("some requests did not end in time and are cut off");
+    }
+}
+
+fn concerns_one_client(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+/// Serves one connection to its end.
+fn converse<S, B>(
+    stream: TcpStream,
+    service: S,
+    graceful: &GracefulShutdown,
+) -> impl Future<Output = ()> + Send + use<S, B>
+where
+    S: tower::Service<hyper::Request<hyper::body::Incoming>, Response = hyper::Response<B>>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: hyper::body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // Answers are small and whole: waiting to fill a packet would only delay them. Where the
+    // option cannot be set the client is gone, and the first read says so.
+    let _ = stream.set_nodelay(true);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let watched = graceful.watch(connection);
+    async move {
+        if let Err(error) = watched.await {
+            debug!("a connection ended early: {error}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Hides the order in which the service starts and stops.
+//!
+//! Rooms: [`operator`] is who may do everything, [`limits`] what the system grants us,
+//! [`door`] accepts connections, [`housekeeping`] removes what is past its time.
+
+mod door;
+mod housekeeping;
+mod limits;
+mod operator;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use egress::{Egress, EgressOptions, Policy};
+use engine::{Engine, EngineOptions, SystemClock};
+use model::catalog::Catalog;
+use store::{SqliteOptions, Store};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+use web::WebOptions;
+
+use crate::config::Settings;
+use crate::logging;
+
+use door::Door;
+pub(crate) use operator::{OperatorKey, key_from_environment};
+
+/// How long requests and attempts in flight may take to end after we were asked to stop. The
+/// contract grants 15 s for all of it: two are left for the store to close in.
+const GRACE: Duration = Duration::from_secs(13);
+
+/// `vk-webhooks serve`: runs until it is told to stop.
+pub(crate) async fn run(settings: Settings) -> Result<()> {
+    logging::start(&settings)?;
+    for remark in &settings.remarks {
+        warn!("{remark}");
+    }
+    let mut signals = Signals::watch()?;
+    let service = Service::start(&settings, key_from_environment()?).await?;
+    service.operator_key().announce();
+    info!(target: logging::ALWAYS, "listening on http://{}", service.address());
+    let name = signals.next().await;
+    info!(
+        "stopping because of {name}: requests and attempts in flight may take {} s to end; a \
+         second signal ends the service at once",
+        GRACE.as_secs()
+    );
+    tokio::spawn(async move {
+        signals.next().await;
+        warn!(
+            "ended at once by a second signal; what was in flight is sent again at the next start"
+        );
+        std::process::exit(1);
+    });
+    service.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// The running service.
+pub(crate) struct Service {
+    store: Store,
+    engine: Engine,
+    door: Door,
+    housekeeping: JoinHandle<()>,
+    operator_key: OperatorKey,
+}
+
+impl Service {
+    /// Starts everything, the door last: once it accepts, it can answer.
+    pub(crate) async fn start(settings: &Settings, given_key: Option<String>) -> Result<Self> {
+        limits::raise_open_files();
+        let catalog = Arc::new(catalog(settings)?);
+        let store = Store::open_sqlite(SqliteOptions {
+            path: settings.database.clone(),
+        })
+        .await?;
+        let policy = policy(settings);
+        let transport = Egress::new(egress_options(settings, &policy)?)?;
+        let clock = Arc::new(SystemClock::default());
+        let options = engine_options(settings, &policy);
+        let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
+        let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
+        let router = web::router(engine.clone(), catalog, web_options(settings));
+        let door = Door::open(settings.listen, settings.max_connections, router).await?;
+        let housekeeping = housekeeping::start(engine.clone(), settings.retention);
+        Ok(Self {
+            store,
+            engine,
+            door,
+            housekeeping,
+            operator_key,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.door.address()
+    }
+
+    /// The key that may do everything.
+    pub(crate) fn operator_key(&self) -> &OperatorKey {
+        &self.operator_key
+    }
+
+    /// Lets what is in flight end, at most [`GRACE`], and closes the store.
+    pub(crate) async fn stop(self) {
+        self.housekeeping.abort();
+        // Together: while the last requests are answered no new attempt starts.
+        tokio::join!(self.door.close(GRACE), self.engine.stop(GRACE));
+        self.store.close().await;
+    }
+}
+
+fn catalog(settings: &Settings) -> Result<Catalog> {
+    let Some(path) = &settings.catalog else {
+        return Ok(Catalog::vantagekit());
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("the catalog {} cannot be read", path.display()))?;
+    Catalog::from_json(&text)
+        .map_err(|problem| anyhow::anyhow!("the catalog {}: {problem}", path.display()))
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        allow: settings.allow_cidr.clone(),
+        allow_http: settings.allow_http,
+    }
+}
+
+/// What the real transport is made of; whatever loosens the rules is said loudly.
+fn egress_options(settings: &Settings, policy: &Policy) -> Result<EgressOptions> {
+    if !policy.allow.is_empty() {
+        let ranges: Vec<String> = policy.allow.iter().map(ToString::to_string).collect();
+        warn!(
+            "deliveries may reach {} in spite of the rules against internal addresses \
+             (allow_cidr): customers can make this service talk to whatever answers there",
+            ranges.join(", ")
+        );
+    }
+    if policy.allow_http {
+        warn!(
+            "deliveries may go to http: URLs (allow_http): anyone on the way can read and change \
+             them"
+        );
+    }
+    let extra_roots_pem = match &settings.ca_file {
+        None => None,
+        Some(path) => {
+            warn!(
+                "certificates signed by those in {} are trusted beside the system's (ca_file)",
+                path.display()
+            );
+            let pem = std::fs::read(path)
+                .with_context(|| format!("ca_file {} cannot be read", path.display()))?;
+            Some(pem)
+        }
+    };
+    if let Some(server) = settings.dns_server {
+        warn!("names are resolved by {server} instead of the system's name servers (dns_server)");
+    }
+    Ok(EgressOptions {
+        policy: policy.clone(),
+        extra_roots_pem,
+        dns_server: settings.dns_server,
+    })
+}
+
+fn engine_options(settings: &Settings, policy: &Policy) -> EngineOptions {
+    EngineOptions {
+        schedule: settings.retry_schedule.clone(),
+        attempt_timeout: settings.attempt_timeout,
+        brand: settings.brand.clone(),
+        plans: settings.plans.clone(),
+        policy: policy.clone(),
+        max_in_flight: settings.max_in_flight,
+        max_in_flight_per_team: settings.max_in_flight_per_team,
+        max_in_flight_per_endpoint: settings.max_in_flight_per_endpoint,
+    }
+}
+
+fn web_options(settings: &Settings) -> WebOptions {
+    WebOptions {
+        key_limit: settings.rate_limit_per_key,
+        team_limit: settings.rate_limit_per_team,
+        public_url: settings.public_url.clone(),
+    }
+}
+
+/// The signals that ask us to stop.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on these signals do not end the process by themselves.
+    pub(crate) fn watch() -> Result<Self> {
+        let watch = |kind| signal(kind).context("cannot watch for signals");
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one; its name.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Hides how a body is read: bounded whatever it declares, said to be JSON, and checked field by
+//! field with a JSON pointer to what is wrong.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use crate::App;
+use crate::problem::Problem;
+
+/// The largest body of any call but the batch, in bytes (contract: 413 above).
+pub(crate) const BODY_MAX: usize = model::event::EVENT_BODY_MAX;
+/// The largest body of the batch, in bytes (contract: 413 above).
+pub(crate) const BATCH_MAX: usize = model::event::BATCH_BODY_MAX;
+/// How much of a body that is too large is read and dropped before the 413. A client that is
+/// still sending when the connection closes would lose the answer.
+pub(crate) const DRAINED_MAX: usize = 2 * BATCH_MAX;
+
+/// The body of a call that must have one, as bytes of JSON that nobody has parsed yet.
+pub(crate) struct RawJson<const MAX: usize>(pub(crate) Bytes);
+
+/// The body of a call that must have one.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// The body of a call that may have one; without, or with `null`, it is as if it were `{}`.
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<const MAX: usize> FromRequest<App> for RawJson<MAX> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+        let says_json = says_json(&request);
+        let bytes = read(request.into_body(), MAX).await?;
+        if !says_json {
+            return Err(Problem::UnsupportedMediaType);
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let RawJson(bytes) = RawJson::<BODY_MAX>::from_request(request, app).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+        let says_json = says_json(&request);
+        let bytes = read(request.into_body(), BODY_MAX).await?;
+        let absent = bytes.is_empty() || (says_json && bytes.trim_ascii() == b"null");
+        match (absent, says_json) {
+            (true, _) => parse(b"{}").map(Self),
+            (false, true) => parse(&bytes).map(Self),
+            (false, false) => Err(Problem::UnsupportedMediaType),
+        }
+    }
+}
+
+/// Whether the content type is `application/json`; of its parameters only `charset=utf-8` may be.
+fn says_json(request: &Request) -> bool {
+    let value = request.headers().get(CONTENT_TYPE);
+    let Some(text) = value.and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    essence.eq_ignore_ascii_case("application/json")
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, charset)) if name.eq_ignore_ascii_case("charset") => {
+                charset.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
+/// The whole body, at most `max` bytes, whatever its declared length says. A body that came in
+/// one piece is not copied.
+pub(crate) async fn read(mut body: Body, max: usize) -> Result<Bytes, Problem> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            Problem::InvalidRequest("The body broke off before its end; send it again.".into())
+        })?;
+        let Ok(piece) = frame.into_data() else {
+            continue; // trailers
+        };
+        total += piece.len();
+        if total > DRAINED_MAX {
+            break;
+        }
+        if total > max {
+            (first, rest) = (Bytes::new(), BytesMut::new());
+        } else if first.is_empty() {
+            first = piece;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&piece);
+        }
+    }
+    match (total > max, rest.is_empty()) {
+        (true, _) => Err(Problem::too_large(max)),
+        (false, true) => Ok(first),
+        (false, false) => Ok(rest.freeze()),
+    }
+}
+
+/// Reads a value in two steps, so that what is not JSON (400) and what is not as expected (422)
+/// are told apart by kind and not by wording.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let value: serde_json::Value = serde_json::from_slice(bytes)
+        .map_err(|error| Problem::InvalidJson(format!("The body is not valid JSON: {error}.")))?;
+    if !value.is_object() {
+        return Err(Problem::payload("", "expected an object"));
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let pointer = pointer(error.path());
+        Problem::payload(pointer, error.into_inner().to_string())
+    })
+}
+
+/// A path as a JSON pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        let word = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Enum { variant } => variant.clone(),
+            Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&word);
+    }
+    pointer
+}
+
+/// A field that must be there; `what` says what it is.
+pub(crate) fn required<T>(field: Option<T>, pointer: &str, what: &str) -> Result<T, Problem> {
+    field.ok_or_else(|| Problem::payload(pointer, format!("expected {what}; it is missing")))
+}
+
+/// Text for people: not blank, at most `max` characters, no control characters.
+pub(crate) fn check_text(pointer: &str, text: &str, max: usize) -> Result<(), Problem> {
+    let fits = !text.trim().is_empty()
+        && text.chars().count() <= max
+        && !text.chars().any(char::is_control);
+    if fits {
+        return Ok(());
+    }
+    Err(Problem::payload(
+        pointer,
+        format!("expected 1 to {max} characters, not only spaces and no control characters"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Sample {
+        name: String,
+        scopes: Option<Vec<u8>>,
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_pointer() {
+        for (body, expected) in [
+            ("", "invalid_json"),
+            ("{", "invalid_json"),
+            ("\"\u{1}\"", "invalid_json"),
+            ("[]", ""),
+            ("7", ""),
+            ("{}", ""),
+            (r#"{"name":5}"#, "/name"),
+            (r#"{"name":"a","scopes":[1,"x"]}"#, "/scopes/1"),
+            (r#"{"name":"a","a/b~c":1}"#, "/a~1b~0c"),
+        ] {
+            let found = match parse::<Sample>(body.as_bytes()).unwrap_err() {
+                Problem::InvalidJson(_) => "invalid_json".to_owned(),
+                Problem::InvalidPayload { pointer, .. } => pointer,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(found, expected, "{body}");
+        }
+        assert!(parse::<Sample>(br#"{"name":"a","scopes":null}"#).is_ok());
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        for (value, is) in [
+            ("application/json", true),
+            ("Application/JSON; charset=UTF-8", true),
+            ("application/json;charset=\"utf-8\"", true),
+            ("application/json; charset=latin1", false),
+            ("application/jsonp", false),
+            ("text/json", false),
+            ("", false),
+        ] {
+            let request = Request::builder()
+                .header(CONTENT_TYPE, value)
+                .body(Body::empty())
+                .unwrap();
+            assert_eq!(says_json(&request), is, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! Hides how the delivery log is read: its filters, its cursor, and a delivery with its attempts.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{FromRequestParts, State};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::request::Parts;
+use model::attempt::{Attempt, Outcome, Reason, Timings};
+use model::delivery::{Delivery, Status};
+use model::id::{DeliveryId, Id as _, IdCodec};
+use serde::Serialize;
+use store::LogFilter;
+use utoipa::openapi::schema::Object;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::App;
+use crate::authority::{PathId, TeamRead, TeamWrite};
+use crate::body::OptionalJson;
+use crate::problem::Problem;
+use crate::query::{self, Filter, Query};
+use crate::render::{self, Answer, Id, Log, Moment};
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(retry))
+}
+
+/// One event owed to one endpoint.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Delivery)]
+pub(crate) struct DeliveryView {
+    /// The same on every retry; receivers see it in `X-VantageKit-Delivery`.
+    id: Id,
+    event_id: Id,
+    endpoint_id: Id,
+    /// The event's type.
+    #[schema(example = "link.created")]
+    event_type: String,
+    /// Where it stands.
+    #[schema(schema_with = status_words)]
+    status: &'static str,
+    /// How many attempts were made.
+    #[schema(example = 1)]
+    attempt_count: u32,
+    /// Whether it is a test event's.
+    test: bool,
+    /// When the next attempt is due; null where none will be made.
+    #[schema(required)]
+    next_attempt_at: Option<Moment>,
+    created_at: Moment,
+    /// When it came to its end; null while it is owed.
+    #[schema(required)]
+    completed_at: Option<Moment>,
+}
+
+fn status_words() -> Object {
+    render::words(Status::ALL.iter().map(|status| status.as_str()))
+}
+
+impl DeliveryView {
+    pub(crate) fn of(delivery: &Delivery, codec: &IdCodec) -> Self {
+        Self {
+            id: Id(codec.uuid(delivery.id)),
+            event_id: Id(codec.uuid(delivery.event)),
+            endpoint_id: Id(codec.uuid(delivery.endpoint)),
+            event_type: delivery.event_type.clone(),
+            status: delivery.status().as_str(),
+            attempt_count: delivery.attempt_count,
+            test: delivery.test,
+            next_attempt_at: delivery.upcoming().map(Moment),
+            created_at: Moment(delivery.id.created_at()),
+            completed_at: delivery.ended_at().map(Moment),
+        }
+    }
+}
+
+/// A delivery with every attempt that was made of it.
+#[derive(Serialize, ToSchema)]
+struct DeliveryDetail {
+    #[serde(flatten)]
+    view: DeliveryView,
+    /// Its attempts, in order.
+    attempts: Vec<AttemptView>,
+}
+
+/// One HTTP try of a delivery.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Attempt)]
+struct AttemptView {
+    /// 1 for the first of a delivery, also over retries by hand.
+    #[schema(example = 1)]
+    number: u32,
+    started_at: Moment,
+    /// How long it took, in milliseconds.
+    #[schema(example = 87)]
+    duration_ms: u32,
+    /// What it came to.
+    #[schema(schema_with = outcome_words)]
+    outcome: &'static str,
+    /// The response's status; null where none was read.
+    #[schema(required, example = 200)]
+    status_code: Option<u16>,
+    /// Why it failed; null where it did not.
+    #[schema(schema_with = reason_words, required)]
+    reason: Option<&'static str>,
+    /// Why it failed, in a sentence; null where there is no more to say.
+    #[schema(required)]
+    detail: Option<String>,
+    /// The address connected to; null where there was no connection.
+    #[schema(required, example = "203.0.113.7")]
+    remote_addr: Option<String>,
+    /// The response's headers, by name in lower case, a repeated one's values joined by `, `;
+    /// null where none were read.
+    #[schema(required, example = json!({"content-type": "text/plain"}))]
+    response_headers: Option<BTreeMap<String, String>>,
+    /// The first 16 KiB of the response's body, what is not UTF-8 replaced; null where none was read.
+    #[schema(required, example = "ok")]
+    response_body: Option<String>,
+    timings: TimingsView,
+}
+
+/// Where an attempt's time went, in milliseconds. A phase that was not reached, or not needed
+/// because a connection was kept alive, is null.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Timings)]
+struct TimingsView {
+    /// Resolving the host name.
+    #[schema(required, example = 2)]
+    dns_ms: Option<u32>,
+    /// Connecting to the address.
+    #[schema(required, example = 11)]
+    connect_ms: Option<u32>,
+    /// The TLS handshake.
+    #[schema(required, example = 24)]
+    tls_ms: Option<u32>,
+    /// From the request's first byte to the response's.
+    #[schema(required, example = 48)]
+    first_byte_ms: Option<u32>,
+}
+
+fn outcome_words() -> Object {
+    let all = [
+        Outcome::Delivered,
+        Outcome::Retry,
+        Outcome::PermanentFailure,
+    ];
+    render::words(all.map(Outcome::as_str))
+}
+
+fn reason_words() -> Object {
+    render::words_or_null(Reason::ALL.iter().map(|reason| reason.as_str()))
+}
+
+impl AttemptView {
+    fn of(attempt: Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            started_at: Moment(attempt.started_at),
+            duration_ms: attempt.duration_ms,
+            outcome: attempt.outcome.as_str(),
+            status_code: attempt.status_code,
+            reason: attempt.reason.map(Reason::as_str),
+            detail: attempt.detail,
+            remote_addr: attempt.remote_addr.map(|address| address.to_string()),
+            // Headers come with a status, or not at all.
+            response_headers: attempt
+                .status_code
+                .map(|_| joined(attempt.response_headers)),
+            response_body: attempt
+                .response_body
+                .map(|body| String::from_utf8_lossy(&body).into_owned()),
+            timings: TimingsView::of(attempt.timings),
+        }
+    }
+}
+
+impl TimingsView {
+    fn of(timings: Timings) -> Self {
+        Self {
+            dns_ms: timings.dns_ms,
+            connect_ms: timings.connect_ms,
+            tls_ms: timings.tls_ms,
+            first_byte_ms: timings.first_byte_ms,
+        }
+    }
+}
+
+fn joined(headers: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let mut by_name: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers {
+        by_name
+            .entry(name)
+            .and_modify(|values| {
+                values.push_str(", ");
+                values.push_str(&value);
+            })
+            .or_insert(value);
+    }
+    by_name
+}
+
+/// The parameters of the log, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct LogParameters {
+    /// Only this endpoint's.
+    #[param(format = "uuid")]
+    endpoint_id: Option<String>,
+    /// Only those that stand here.
+    #[param(schema_with = status_words)]
+    status: Option<String>,
+    /// Only of this type.
+    #[param(example = "link.created")]
+    event_type: Option<String>,
+    /// Only of this event.
+    #[param(format = "uuid")]
+    event_id: Option<String>,
+    /// Made at this moment or later.
+    #[param(format = DateTime, example = "2026-04-01T12:00:00Z")]
+    since: Option<String>,
+    /// Made before this moment.
+    #[param(format = DateTime, example = "2026-04-01T13:00:00Z")]
+    until: Option<String>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+    /// How many items a page.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    per_page: Option<u32>,
+}
+
+/// What of the log is asked for.
+struct LogQuery {
+    /// None where nothing can match.
+    filter: Option<LogFilter>,
+    before: Option<DeliveryId>,
+    per_page: u32,
+}
+
+impl FromRequestParts<App> for LogQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        Self::read(parts.uri.query(), app.engine.store().codec())
+    }
+}
+
+impl LogQuery {
+    fn read(query: Option<&str>, codec: &IdCodec) -> Result<Self, Problem> {
+        const KNOWN: [&str; 8] = [
+            "endpoint_id",
+            "status",
+            "event_type",
+            "event_id",
+            "since",
+            "until",
+            "cursor",
+            "per_page",
+        ];
+        let query = Query::read(query, &KNOWN)?;
+        let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
+        let (endpoint, event) = (
+            query.id("endpoint_id", codec)?,
+            query.id("event_id", codec)?,
+        );
+        let mut filter = LogFilter {
+            endpoint: None,
+            event: None,
+            status: query.word("status", Status::parse, &statuses)?,
+            event_type: query.text("event_type").map(Into::into),
+            since: query.moment("since")?,
+            until: query.moment("until")?,
+        };
+        let mut matches = true;
+        match endpoint {
+            Filter::Any => {}
+            Filter::Just(id) => filter.endpoint = Some(id),
+            Filter::Nothing => matches = false,
+        }
+        match event {
+            Filter::Any => {}
+            Filter::Just(id) => filter.event = Some(id),
+            Filter::Nothing => matches = false,
+        }
+        let cursor = |text| {
+            read_cursor(text, codec)
+                .ok_or_else(|| query::wrong("cursor", "must be a `nextCursor` of this log"))
+        };
+        Ok(Self {
+            filter: matches.then_some(filter),
+            before: query.text("cursor").map(cursor).transpose()?,
+            per_page: query.per_page()?,
+        })
+    }
+}
+
+/// A position in the log: after this delivery. It is the delivery's UUID, whose tag only we can
+/// make; it holds no filter, so it means the same place in time under any.
+fn write_cursor(last: DeliveryId, codec: &IdCodec) -> String {
+    URL_SAFE_NO_PAD.encode(codec.uuid(last).as_bytes())
+}
+
+fn read_cursor(text: &str, codec: &IdCodec) -> Option<DeliveryId> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    codec.id(uuid::Uuid::from_slice(&bytes).ok()?)
+}
+
+/// List the deliveries, newest first.
+#[utoipa::path(get, path = "/v1/deliveries", tag = "Deliveries", operation_id = "listDeliveries",
+    params(LogParameters),
+    responses((status = 200, description = "A page of deliveries.", body = Log<DeliveryView>))
+)]
+async fn list(
+    reader: TeamRead,
+    State(app): State<App>,
+    query: LogQuery,
+) -> Result<Response, Problem> {
+    let store = app.engine.store();
+    let codec = store.codec();
+    let mut rows = match &query.filter {
+        // One more than the page holds, to know whether there is a page after it.
+        Some(filter) => {
+            let limit = query.per_page + 1;
+            store
+                .delivery_log(reader.id(), filter, query.before, limit)
+                .await?
+        }
+        None => Vec::new(),
+    };
+    let more = rows.len() > query.per_page as usize;
+    rows.truncate(query.per_page as usize);
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|last| write_cursor(last.id, codec));
+    let deliveries = rows
+        .iter()
+        .map(|row| DeliveryView::of(row, codec))
+        .collect();
+    Ok(render::log(deliveries, query.per_page, next))
+}
+
+/// Show a delivery with its attempts.
+#[utoipa::path(get, path = "/v1/deliveries/{id}", tag = "Deliveries", operation_id = "getDelivery",
+    params(("id" = Id, Path, description = "The delivery's id.")),
+    responses((status = 200, description = "The delivery.", body = Answer<DeliveryDetail>))
+)]
+async fn show(
+    reader: TeamRead,
+    PathId(id): PathId<DeliveryId>,
+    State(app): State<App>,
+) -> Result<Response, Problem> {
+    let store = app.engine.store();
+    let found = store.delivery(reader.id(), id).await?;
+    let (delivery, attempts) = found.ok_or(Problem::NotFound)?;
+    Ok(render::ok(DeliveryDetail {
+        view: DeliveryView::of(&delivery, store.codec()),
+        attempts: attempts.into_iter().map(AttemptView::of).collect(),
+    }))
+}
+
+/// Nothing is asked here yet.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RetryRequest {}
+
+/// Retry a delivery: a fresh schedule, under the same delivery id.
+#[utoipa::path(post, path = "/v1/deliveries/{id}/retry", tag = "Deliveries", operation_id = "retryDelivery",
+    request_body(content = Option<RetryRequest>),
+    params(("id" = Id, Path, description = "The delivery's id.")),
+    responses((status = 202, description = "The delivery is on its way again.", body = Answer<DeliveryView>),
+        (status = 409, description = "Its endpoint was deleted."))
+)]
+async fn retry(
+    writer: TeamWrite,
+    PathId(id): PathId<DeliveryId>,
+    State(app): State<App>,
+    _body: OptionalJson<RetryRequest>,
+) -> Result<Response, Problem> {
+    app.engine.retry_delivery(writer.id(), id).await?;
+    let store = app.engine.store();
+    let found = store.delivery(writer.id(), id).await?;
+    let (delivery, _) = found.ok_or(Problem::NotFound)?;
+    Ok(render::accepted(DeliveryView::of(&delivery, store.codec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_a_place_in_the_log_and_nothing_else_is_a_cursor() {
+        let codec = IdCodec::new(*b"0123456789abcdef");
+        let last = DeliveryId(91_234_567_890_123);
+        let cursor = write_cursor(last, &codec);
+        assert_eq!(read_cursor(&cursor, &codec), Some(last));
+        let other = IdCodec::new(*b"another key here");
+        assert_eq!(read_cursor(&cursor, &other), None, "another store's");
+        for wrong in ["", "x", "AAAAAAAAAAAAAAAAAAAAAA", &cursor[1..], "é", "%00"] {
+            assert_eq!(read_cursor(wrong, &codec), None, "{wrong}");
+        }
+        let event = URL_SAFE_NO_PAD.encode(codec.uuid(model::id::EventId(7)).as_bytes());
+        assert_eq!(read_cursor(&event, &codec), None, "an event's id");
+    }
+
+    #[test]
+    fn repeated_headers_are_joined() {
+        let headers = [("a", "1"), ("b", "2"), ("a", "3")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let expected = [("a", "1, 3"), ("b", "2")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(joined(headers.into()), expected.into());
+    }
+
+    #[test]
+    fn the_log_s_query_is_checked_and_named_when_wrong() {
+        let codec = IdCodec::new(*b"0123456789abcdef");
+        let foreign = "019a6c3e-7d40-7a11-8f3b-5d2c1e0f9a87";
+        for (query, wrong) in [
+            (
+                "status=dead_letter&since=2026-04-01T00:00:00Z&until=2026-04-02T00:00:00%2B02:00",
+                None,
+            ),
+            ("status=&cursor=&event_type=anything&per_page=100", None),
+            ("status=lost", Some("status")),
+            ("since=yesterday", Some("since")),
+            ("until=1", Some("until")),
+            ("endpoint_id=7", Some("endpoint_id")),
+            ("event_id=x", Some("event_id")),
+            ("cursor=garbage", Some("cursor")),
+            ("per_page=101", Some("per_page")),
+            ("page=2", Some("page")),
+            ("endpoint=1", Some("endpoint")),
+        ] {
+            match (LogQuery::read(Some(query), &codec), wrong) {
+                (Ok(_), None) => {}
+                (Err(Problem::InvalidRequest(text)), Some(name)) => {
+                    assert!(text.contains(name), "{query}: {text}");
+                }
+                _ => panic!("{query}"),
+            }
+        }
+        let unknown = LogQuery::read(Some(&format!("endpoint_id={foreign}")), &codec);
+        assert!(
+            unknown.is_ok_and(|query| query.filter.is_none()),
+            "matches nothing"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! Hides how a service is started, found and ended.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use local_receiver::Authority;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Child;
+use tokio::sync::mpsc;
+
+use crate::Inbox;
+use crate::api::{Api, text};
+use crate::binary::{TempDir, program};
+
+/// The operator's key of every service of the rig.
+pub const OPERATOR_KEY: &str = "vk_admin_0123456789abcdefghijABCDEFGHIJ01";
+
+/// What stays when a service ends: its folder, and the authority of its receivers.
+pub struct Setup {
+    /// Its folder.
+    pub folder: TempDir,
+    /// Who signs the certificates of its receivers.
+    pub authority: Authority,
+    /// Where its store is.
+    pub database: String,
+}
+
+/// An endpoint that was made.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: String,
+}
+
+impl Setup {
+    /// A new one.
+    pub fn new() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let authority = Authority::new()?;
+        std::fs::write(folder.path().join("ca.pem"), authority.pem())?;
+        let database = folder.file("store.db");
+        Ok(Self {
+            folder,
+            authority,
+            database,
+        })
+    }
+
+    /// A receiver that the service trusts.
+    pub async fn inbox(&self) -> Result<Inbox> {
+        Inbox::open(&self.authority).await
+    }
+
+    /// A service that may reach loopback, with these options more.
+    pub async fn start(&self, options: &[&str]) -> Result<Service> {
+        let ca_file = self.folder.file("ca.pem");
+        let mut all = vec!["--allow-cidr", "127.0.0.1/32", "--ca-file", &ca_file];
+        all.extend(options);
+        self.start_strict(&all).await
+    }
+
+    /// A service with these options and no others but where it listens and keeps things.
+    pub async fn start_strict(&self, options: &[&str]) -> Result<Service> {
+        let url = format!("sqlite:{}", self.database);
+        let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
+        arguments.extend(options);
+        Service::start(&arguments, Some(OPERATOR_KEY)).await
+    }
+
+    /// A service that has to make its operator's key by itself.
+    pub async fn start_with_own_key(&self) -> Result<Service> {
+        let url = format!("sqlite:{}", self.database);
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
+        Service::start(&arguments, None).await
+    }
+}
+
+/// A running service. Killed when dropped.
+pub struct Service {
+    process: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Service {
+    async fn start(arguments: &[&str], operator_key: Option<&str>) -> Result<Self> {
+        let mut process = program(arguments)?
+            .envs(operator_key.map(|key| ("VK_WEBHOOKS_ADMIN_KEY", key)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let log = Arc::default();
+        let (found, mut address) = mpsc::channel(1);
+        let (out, err) = (process.stdout.take(), process.stderr.take());
+        tokio::spawn(read_log(
+            err.context("piped")?,
+            Arc::clone(&log),
+            found.clone(),
+        ));
+        tokio::spawn(read_log(out.context("piped")?, Arc::clone(&log), found));
+        let address = tokio::time::timeout(Duration::from_secs(20), address.recv()).await;
+        let said = || log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match address {
+            Ok(Some(address)) => Ok(Self {
+                process,
+                address,
+                log,
+            }),
+            Ok(None) => bail!("the service ended before it listened:\n{}", said()),
+            Err(_) => bail!("the service did not listen within 20 s:\n{}", said()),
+        }
+    }
+
+    /// All it has logged.
+    pub fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Result<Pid> {
+        let pid = self
+            .process
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()));
+        pid.context("it runs")
+    }
+
+    /// Somebody without a key.
+    pub fn stranger(&self) -> Api {
+        Api::new(self.address, vec![])
+    }
+
+    /// The operator.
+    pub fn operator(&self) -> Api {
+        let key = format!("Bearer {OPERATOR_KEY}");
+        Api::new(self.address, vec![("authorization", key)])
+    }
+
+    /// The operator, in the name of a team.
+    pub fn operator_of(&self, team: &str) -> Api {
+        let key = format!("Bearer {OPERATOR_KEY}");
+        let headers = vec![
+            ("authorization", key),
+            ("x-vantagekit-team", team.to_owned()),
+        ];
+        Api::new(self.address, headers)
+    }
+
+    /// A team with a key that may do everything a team may; a caller with that key.
+    pub async fn team(&self, id: &str) -> Result<Api> {
+        let operator = self.operator();
+        let team = json!({"id": id, "name": id});
+        operator.call("POST", "/v1/teams", &team, 201).await?;
+        let key = json!({"name": "tests", "scopes": ["read", "webhooks:write", "events:write"]});
+        let path = format!("/v1/teams/{id}/api-keys");
+        let made = operator.call("POST", &path, &key, 201).await?;
+        let key = text(&made.data()["key"])?;
+        Ok(Api::new(self.address, vec![("x-api-key", key)]))
+    }
+
+    /// Asks it to stop; how it ended, within 16 s.
+    pub async fn terminate(mut self) -> Result<(ExitStatus, String)> {
+        kill_process(self.pid()?, Signal::TERM)?;
+        let ended = tokio::time::timeout(Duration::from_secs(16), self.process.wait()).await;
+        Ok((ended.context("it did not end within 16 s")??, self.log()))
+    }
+
+    /// Kills it without a warning, and waits until it is gone.
+    pub async fn kill(mut self) -> Result<()> {
+        self.process.kill().await?;
+        Ok(())
+    }
+}
+
+impl Api {
+    /// Makes an endpoint for these types (all where there are none).
+    pub async fn endpoint(&self, url: &str, event_types: &[&str]) -> Result<Endpoint> {
+        let endpoint = json!({"url": url, "eventTypes": event_types});
+        let made = self
+            .call("POST", "/v1/webhook-endpoints", &endpoint, 201)
+            .await?;
+        let (id, secret) = (text(&made.data()["id"])?, text(&made.data()["secret"])?);
+        ensure!(secret.starts_with("whsec_"), "{secret}");
+        Ok(Endpoint { id, secret })
+    }
+}
+
+/// Keeps what the service says, and finds in it where it listens.
+async fn read_log(
+    stream: impl AsyncRead + Unpin,
+    log: Arc<Mutex<String>>,
+    found: mpsc::Sender<SocketAddr>,
+) {
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some((_, address)) = line.split_once("listening on http://")
+            && let Some(Ok(address)) = address.split_whitespace().next().map(str::parse)
+        {
+            // Nobody listens any more where it was said twice; the log has it.
+            let _ = found.try_send(address);
+        }
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push_str(&line);
+        log.push('\n');
+    }
+}

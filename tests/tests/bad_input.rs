@@ -1,0 +1,392 @@
+//! Bad configuration, a bad store, a full disk, an impatient operator: a clear word, and nothing
+//! lost or half-accepted.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use vk_tests::{Answer, OPERATOR_KEY, Setup, TempDir, eventually, eventually_within, run};
+
+const KEY: (&str, &str) = ("VK_WEBHOOKS_ADMIN_KEY", OPERATOR_KEY);
+
+/// A start that has to fail with code 1 and a message with all of these parts.
+async fn refused(arguments: &[&str], environment: &[(&str, &str)], parts: &[&str]) -> Result<()> {
+    let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
+    all.extend(arguments);
+    let output = run(&all, environment).await?;
+    ensure!(output.code == Some(1), "{output:?}");
+    for part in parts {
+        ensure!(
+            output.err.contains(part),
+            "{part:?} is not in: {}",
+            output.err
+        );
+    }
+    ensure!(!output.err.contains("panicked"), "{}", output.err);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_refused_by_name() -> Result<()> {
+    let folder = TempDir::new()?;
+    let file = |name: &str, text: &str| -> Result<String> {
+        std::fs::write(folder.path().join(name), text)?;
+        Ok(folder.file(name))
+    };
+    let unknown = file("unknown.toml", "attempt_timout = \"3s\"\n")?;
+    let parts = [
+        "attempt_timout",
+        &unknown,
+        "did you mean \"attempt_timeout\"",
+    ];
+    refused(&["--config", &unknown], &[KEY], &parts).await?;
+    let malformed = file("malformed.toml", "listen = [\n")?;
+    refused(
+        &["--config", &malformed],
+        &[KEY],
+        &[&malformed, "not valid TOML"],
+    )
+    .await?;
+    let missing = folder.file("missing.toml");
+    refused(
+        &["--config", &missing],
+        &[KEY],
+        &[&missing, "cannot be read"],
+    )
+    .await?;
+    let parts = [
+        "attempt_timeout",
+        "soon",
+        "--attempt-timeout",
+        "such as 10s",
+    ];
+    refused(&["--attempt-timeout", "soon"], &[KEY], &parts).await?;
+    let variable = ("VK_WEBHOOKS_ALLOW_CIDR", "10.0.0.0/99");
+    let parts = ["allow_cidr", "10.0.0.0/99", "VK_WEBHOOKS_ALLOW_CIDR"];
+    refused(&[], &[KEY, variable], &parts).await?;
+    let postgres = "postgres://vk:hunter2@localhost/vk";
+    let parts = ["PostgreSQL is not available in this build", "sqlite:"];
+    refused(&["--database-url", postgres], &[KEY], &parts).await?;
+    let catalog = file("catalog.json", "{}")?;
+    let url = format!("sqlite:{}", folder.file("a.db"));
+    let options = ["--catalog", &catalog, "--database-url", &url];
+    refused(&options, &[KEY], &["catalog", &catalog]).await?;
+    let ca = file("ca.pem", "no certificate")?;
+    refused(
+        &["--ca-file", &ca, "--database-url", &url],
+        &[KEY],
+        &["certificate"],
+    )
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guessable_operator_key_is_refused_and_not_repeated() -> Result<()> {
+    for key in [
+        "admin",
+        "vk_admin_short",
+        "vk_live_0123456789abcdefghijABCDEFGHIJ01",
+    ] {
+        let output = run(&["serve"], &[("VK_WEBHOOKS_ADMIN_KEY", key)]).await?;
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(
+            output
+                .err
+                .contains("VK_WEBHOOKS_ADMIN_KEY has to be vk_admin_"),
+            "{output:?}"
+        );
+        assert!(!output.err.contains(key) || key == "admin", "{output:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_is_made_at_the_first_start_and_shown_only_then() -> Result<()> {
+    let setup = Setup::new()?;
+    let first = setup.start_with_own_key().await?;
+    let said = first.log();
+    let key = said
+        .split_whitespace()
+        .find(|word| word.starts_with("vk_admin_"))
+        .expect("the key is shown")
+        .to_owned();
+    assert_eq!(key.len(), "vk_admin_".len() + 32);
+    let bearer = format!("Bearer {key}");
+    let ask = [("authorization", bearer.as_str())];
+    let reply = first.stranger().send("GET", "/v1/teams", &ask, "").await?;
+    assert_eq!(reply.status, 200, "{}", reply.json);
+    let (status, _) = first.terminate().await?;
+    assert!(status.success());
+
+    let second = setup.start_with_own_key().await?;
+    assert!(
+        !second.log().contains("vk_admin_"),
+        "shown twice: {}",
+        second.log()
+    );
+    let reply = second.stranger().send("GET", "/v1/teams", &ask, "").await?;
+    assert_eq!(reply.status, 200, "the key still works");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_a_sentence_with_advice() -> Result<()> {
+    let setup = Setup::new()?;
+    let service = setup.start(&[]).await?;
+    let address = service.address().to_string();
+    let url = format!("sqlite:{}", setup.folder.file("other.db"));
+    let options = ["serve", "--listen", &address, "--database-url", &url];
+    let output = run(&options, &[KEY]).await?;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    for part in [
+        &address,
+        "another program listens there already",
+        "--listen",
+    ] {
+        assert!(
+            output.err.contains(part),
+            "{part} is not in: {}",
+            output.err
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_or_a_newer_one_is_refused_and_left_alone() -> Result<()> {
+    let folder = TempDir::new()?;
+    let path = folder.file("letter.db");
+    let letter = "Dear database,\n".repeat(1000);
+    std::fs::write(&path, &letter)?;
+    let url = format!("sqlite:{path}");
+    refused(&["--database-url", &url], &[KEY], &[&path]).await?;
+    assert_eq!(
+        std::fs::read_to_string(&path)?,
+        letter,
+        "it is left as it was"
+    );
+
+    let setup = Setup::new()?;
+    let (status, _) = setup.start(&[]).await?.terminate().await?;
+    assert!(status.success());
+    // The version a migration writes: the four bytes at 60 of an SQLite file's header.
+    let mut bytes = std::fs::read(&setup.database)?;
+    bytes[60..64].copy_from_slice(&9_999_u32.to_be_bytes());
+    std::fs::write(&setup.database, &bytes)?;
+    let url = format!("sqlite:{}", setup.database);
+    refused(
+        &["--database-url", &url],
+        &[KEY],
+        &["newer", &setup.database],
+    )
+    .await?;
+    assert_eq!(
+        std::fs::read(&setup.database)?,
+        bytes,
+        "it is left as it was"
+    );
+    Ok(())
+}
+
+/// A file system of a few megabytes, unmounted in the end.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn mount() -> Result<Self> {
+        let folder = TempDir::new()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=6m", "tmpfs"])
+            .arg(folder.path())
+            .status()?;
+        ensure!(
+            mounted.success(),
+            "this test mounts a small tmpfs, so it has to run as root (or in a container that may)"
+        );
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_publishers_and_recovers_by_itself() -> Result<()> {
+    let disk = SmallDisk::mount()?;
+    let mut setup = Setup::new()?;
+    setup.database = disk.0.file("store.db");
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 3 << 20])?;
+    let inbox = setup.inbox().await?;
+    let service = setup.start(&[]).await?;
+    let team = service.team("acme").await?;
+    let endpoint = team.endpoint(&inbox.url(), &[]).await?;
+    let data = json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
+        "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac",
+        "email": "a@example.com", "padding": "x".repeat(100_000)});
+    let event = json!({"type": "team.member_removed", "data": data}).to_string();
+
+    let mut acknowledged = Vec::new();
+    let refusal = loop {
+        let reply = team.send("POST", "/v1/events", &[], event.clone()).await?;
+        if reply.status != 202 {
+            break reply;
+        }
+        acknowledged.push(reply.data()["id"].as_str().unwrap().to_owned());
+        ensure!(acknowledged.len() < 200, "the disk is never full");
+    };
+    assert_eq!(
+        (refusal.status, refusal.code()),
+        (503, "unavailable"),
+        "{}",
+        refusal.json
+    );
+    assert_eq!(
+        service
+            .stranger()
+            .send("GET", "/healthz", &[], "")
+            .await?
+            .status,
+        200
+    );
+    let again = team.send("POST", "/v1/events", &[], event.clone()).await?;
+    assert_eq!(again.status, 503, "{}", again.json);
+
+    std::fs::remove_file(&ballast)?;
+    let recovered = eventually("publishing works again", async || {
+        let reply = team
+            .send("POST", "/v1/events", &[], event.clone())
+            .await
+            .ok()?;
+        (reply.status == 202).then(|| reply.data()["id"].as_str().unwrap().to_owned())
+    })
+    .await;
+    acknowledged.push(recovered);
+    eventually_within(
+        Duration::from_secs(40),
+        "all acknowledged are delivered",
+        async || {
+            for event in &acknowledged {
+                let deliveries = team.deliveries_of(event).await.ok()?;
+                (deliveries.first()?["status"] == "delivered").then_some(())?;
+            }
+            Some(())
+        },
+    )
+    .await;
+    for arrival in inbox.arrivals() {
+        vk_tests::verify(&arrival, &endpoint.secret).unwrap();
+    }
+    let arrived: std::collections::HashSet<_> = inbox
+        .arrivals()
+        .iter()
+        .map(|arrival| arrival.header("x-vantagekit-delivery").to_owned())
+        .collect();
+    assert_eq!(
+        arrived.len(),
+        acknowledged.len(),
+        "nothing refused was half-accepted"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_ends_with_0_and_loses_nothing() -> Result<()> {
+    let setup = Setup::new()?;
+    let inbox = setup.inbox().await?;
+    inbox.always(Answer::status(200).after(Duration::from_millis(300)));
+    let service = setup.start(&[]).await?;
+    let team = service.team("acme").await?;
+    team.endpoint(&inbox.url(), &[]).await?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let publishers: Vec<_> = (0..4)
+        .map(|_| {
+            let (team, stop) = (team.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let data = json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
+                    "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac", "email": "a@example.com"});
+                let mut acknowledged = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    match team.publish("team.member_removed", &data).await {
+                        Ok(id) => acknowledged.push(id),
+                        Err(_) => break,
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let asked = Instant::now();
+    let (status, log) = service.terminate().await?;
+    let took = asked.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    let mut acknowledged = Vec::new();
+    for publisher in publishers {
+        acknowledged.extend(publisher.await?);
+    }
+    assert!(
+        acknowledged.len() > 50,
+        "too few to tell: {}",
+        acknowledged.len()
+    );
+
+    inbox.always(Answer::status(200));
+    let service = setup.start(&[]).await?;
+    let team = team.moved_to(service.address());
+    eventually_within(
+        Duration::from_secs(30),
+        "the rest is delivered",
+        async || {
+            for status in ["pending", "retrying"] {
+                let path = format!("/v1/deliveries?status={status}&per_page=1");
+                let reply = team.get(&path).await.ok()?;
+                reply.data().as_array()?.is_empty().then_some(())?;
+            }
+            Some(())
+        },
+    )
+    .await;
+    let arrived: std::collections::HashSet<_> = inbox
+        .arrivals()
+        .iter()
+        .map(|arrival| arrival.header("x-vantagekit-delivery").to_owned())
+        .collect();
+    for event in &acknowledged {
+        let delivery = &team.deliveries_of(event).await?[0];
+        assert_eq!(delivery["status"], "delivered");
+        assert!(arrived.contains(delivery["id"].as_str().unwrap()));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_does_not_hold_up_the_stop() -> Result<()> {
+    let setup = Setup::new()?;
+    let inbox = setup.inbox().await?;
+    inbox.always(Answer::Hang);
+    let service = setup.start(&["--attempt-timeout", "5m"]).await?;
+    let team = service.team("acme").await?;
+    team.endpoint(&inbox.url(), &[]).await?;
+    let data = json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
+        "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac", "email": "a@example.com"});
+    team.publish("team.member_removed", &data).await?;
+    inbox.wait_for(1).await;
+    let asked = Instant::now();
+    let (status, log) = service.terminate().await?;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        asked.elapsed()
+    );
+    Ok(())
+}

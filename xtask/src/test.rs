@@ -1,0 +1,241 @@
+//! Hides which checks there are and how their results are added up.
+//!
+//! Every check runs, also after one has failed, so that one run shows all there is to mend. A
+//! check that lacks something installs it or fails naming it; none is ever skipped.
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{cargo, program, root, run as must_run, run_watched};
+use crate::service::Service;
+use crate::tools;
+
+/// How many things a check looked at, and how many of them failed.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+const ONE: Count = Count {
+    passed: 1,
+    failed: 0,
+};
+
+struct Check {
+    name: &'static str,
+    says: &'static str,
+    run: fn() -> Result<Count>,
+}
+
+const CHECKS: &[Check] = &[
+    Check {
+        name: "format",
+        says: "the code is formatted",
+        run: || must_run(cargo(&["fmt", "--all", "--check"])).map(|()| ONE),
+    },
+    Check {
+        name: "lint",
+        says: "clippy has nothing to say",
+        run: || {
+            must_run(cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ]))
+            .map(|()| ONE)
+        },
+    },
+    Check {
+        name: "deny",
+        says: "licences, bans and sources of all dependencies",
+        run: || {
+            let mut deny = program(tools::cargo_deny()?, &["--locked", "--all-features"]);
+            deny.args(["check", "licenses", "bans", "sources"]);
+            must_run(deny).map(|()| ONE)
+        },
+    },
+    Check {
+        name: "unit",
+        says: "unit, integration and whole-service tests, and the documentation's examples",
+        run: cargo_tests,
+    },
+    Check {
+        name: "docs",
+        says: "the documentation builds without a warning",
+        run: || {
+            let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+            doc.env("RUSTDOCFLAGS", "-D warnings");
+            must_run(doc).map(|()| ONE)
+        },
+    },
+    Check {
+        name: "receivers",
+        says: "the documented receivers verify our signatures: Node.js, Python, Go, Rust",
+        run: receivers,
+    },
+    Check {
+        name: "api",
+        says: "schemathesis finds no server error and no undocumented answer",
+        run: api,
+    },
+];
+
+/// `cargo xtask test`.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let chosen = chosen(args)?;
+    let Some(chosen) = chosen else {
+        for check in CHECKS {
+            println!("{:10} {}", check.name, check.says);
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut total = Count::default();
+    let mut report = Vec::new();
+    for check in chosen {
+        println!("\n== {}: {}", check.name, check.says);
+        let start = Instant::now();
+        let count = (check.run)().unwrap_or_else(|error| {
+            println!("FAILED: {error:#}");
+            Count {
+                passed: 0,
+                failed: 1,
+            }
+        });
+        total.passed += count.passed;
+        total.failed += count.failed;
+        report.push(format!(
+            "{:10} {:>5} passed {:>3} failed  {:>4} s",
+            check.name,
+            count.passed,
+            count.failed,
+            start.elapsed().as_secs()
+        ));
+    }
+    println!("\n{}", report.join("\n"));
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(if total.failed == 0 && total.passed > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The checks that the arguments name, all where they name none; none where they ask for a list.
+fn chosen(args: &[String]) -> Result<Option<Vec<&'static Check>>> {
+    let mut names = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--list" => return Ok(None),
+            "--only" => names.push(args.next().context("--only wants the name of a check")?),
+            other => bail!("`cargo xtask test` knows --only CHECK and --list, not {other:?}"),
+        }
+    }
+    if names.is_empty() {
+        return Ok(Some(CHECKS.iter().collect()));
+    }
+    let find = |name: &String| {
+        let found = CHECKS.iter().find(|check| check.name == name.as_str());
+        found.with_context(|| format!("there is no check {name:?}; --list shows them"))
+    };
+    names.into_iter().map(find).collect::<Result<_>>().map(Some)
+}
+
+/// All of cargo's tests. The binaries are built first: the whole-service tests run the real one.
+fn cargo_tests() -> Result<Count> {
+    must_run(cargo(&["build", "--workspace", "--bins", "--quiet"]))?;
+    let mut count = Count::default();
+    let mut ignored = 0;
+    let ended_well = run_watched(cargo(&["test", "--workspace", "--no-fail-fast"]), |line| {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            count.passed += number_before(result, " passed");
+            count.failed += number_before(result, " failed");
+            ignored += number_before(result, " ignored");
+        }
+    })?;
+    if ignored > 0 {
+        println!("FAILED: {ignored} tests are marked as ignored; nothing may be skipped");
+        count.failed += ignored;
+    }
+    if !ended_well && count.failed == 0 {
+        bail!("`cargo test` failed before or between its tests; see above");
+    }
+    Ok(count)
+}
+
+fn number_before(text: &str, word: &str) -> u64 {
+    text.find(word)
+        .and_then(|end| text[..end].rsplit(' ').next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Each documented receiver over the shared vectors, and each as a running server.
+fn receivers() -> Result<Count> {
+    let go = || {
+        let mut go = program(tools::GO.get()?, &["test", "-count=1", "-v", "."]);
+        go.current_dir(root().join("docs/receivers/go"));
+        Ok(go)
+    };
+    let rust = [
+        "run",
+        "--quiet",
+        "-p",
+        "vk-signature",
+        "--example",
+        "check_vectors",
+    ];
+    let commands: [Result<Command>; 5] = [
+        tools::NODE
+            .get()
+            .map(|node| program(node, &["docs/receivers/node/check_vectors.mjs"])),
+        tools::PYTHON
+            .get()
+            .map(|python| program(python, &["docs/receivers/python/check_vectors.py"])),
+        go(),
+        Ok(cargo(&rust)),
+        tools::PYTHON
+            .get()
+            .map(|python| program(python, &["docs/receivers/check_servers.py"])),
+    ];
+    let mut count = Count::default();
+    for command in commands {
+        match command.and_then(must_run) {
+            Ok(()) => count.passed += 1,
+            Err(error) => {
+                println!("FAILED: {error:#}");
+                count.failed += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// schemathesis against the served document of a real service with a team in it.
+fn api() -> Result<Count> {
+    let tool = tools::schemathesis()?;
+    let service = Service::start()?;
+    let team = service.create_team()?;
+    let mut command = program(tool, &["run"]);
+    command
+        .arg(service.url("/openapi.json"))
+        .args([
+            "--header",
+            &format!("Authorization: Bearer {}", service.operator_key()),
+        ])
+        .args(["--header", &format!("X-VantageKit-Team: {team}")])
+        // Bounded and repeatable: a failure found once is found again.
+        .args(["--seed", "20260401", "--max-examples", "20"])
+        .args(["--request-timeout", "15", "--no-color"])
+        .current_dir(root());
+    must_run(command).context("what schemathesis found is above")?;
+    service.stop()?;
+    Ok(ONE)
+}

@@ -1,0 +1,145 @@
+//! Hides where the programs that a check needs come from: found, installed, or an error that
+//! names what to install.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{cargo, program, run, succeeds, target_dir};
+
+/// A program of the system and the Debian package that has it.
+pub(crate) struct SystemTool {
+    program: &'static str,
+    /// Arguments with which it exits with 0 where it is fit for use.
+    probe: &'static [&'static str],
+    package: &'static str,
+}
+
+/// Runs the Node.js receiver.
+pub(crate) const NODE: SystemTool = SystemTool {
+    program: "node",
+    probe: &["--version"],
+    package: "nodejs",
+};
+/// Runs the Go receiver.
+pub(crate) const GO: SystemTool = SystemTool {
+    program: "go",
+    probe: &["version"],
+    package: "golang-go",
+};
+/// Runs the Python receiver, and schemathesis in a virtual environment.
+pub(crate) const PYTHON: SystemTool = SystemTool {
+    program: "python3",
+    probe: &["-c", "import ensurepip, venv"],
+    package: "python3-venv",
+};
+
+impl SystemTool {
+    /// The program, installed by apt where it is missing and we may.
+    pub(crate) fn get(&self) -> Result<&'static str> {
+        if self.is_there() {
+            return Ok(self.program);
+        }
+        if succeeds(program(
+            "sh",
+            &["-c", "test $(id -u) = 0 && command -v apt-get"],
+        )) {
+            println!("{} is missing: installing {}", self.program, self.package);
+            let apt = |args: &[&str]| {
+                let mut command = program("apt-get", args);
+                command.env("DEBIAN_FRONTEND", "noninteractive");
+                run(command)
+            };
+            apt(&["update", "-q"])?;
+            apt(&[
+                "install",
+                "-y",
+                "-q",
+                "--no-install-recommends",
+                self.package,
+            ])?;
+        }
+        if !self.is_there() {
+            bail!(
+                "this check needs {}, which is not here; install it (Debian: apt-get install {}) \
+                 and run again",
+                self.program,
+                self.package
+            );
+        }
+        Ok(self.program)
+    }
+
+    fn is_there(&self) -> bool {
+        succeeds(program(self.program, self.probe))
+    }
+}
+
+/// The version of cargo-deny that `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// `cargo-deny`, built once into the target directory.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    let tools = target_dir().join("tools");
+    let deny = tools.join("bin/cargo-deny");
+    let is_it = |deny: &PathBuf| {
+        Command::new(deny)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| {
+                String::from_utf8_lossy(&output.stdout).trim() == format!("cargo-deny {CARGO_DENY}")
+            })
+    };
+    if !is_it(&deny) {
+        println!(
+            "cargo-deny {CARGO_DENY} is missing: building it once into {}",
+            tools.display()
+        );
+        let mut install = cargo(&["install", "cargo-deny", "--locked", "--version", CARGO_DENY]);
+        // Unoptimised: it is built once and runs for a second, so building it is all the time
+        // there is to save.
+        install.arg("--debug").arg("--root").arg(&tools);
+        install.env("CARGO_TARGET_DIR", tools.join("build"));
+        run(install).context("cargo-deny could not be built")?;
+        // Half a gigabyte that nobody needs again.
+        std::fs::remove_dir_all(tools.join("build")).context("cannot remove its build")?;
+    }
+    Ok(deny)
+}
+
+/// The version of schemathesis that the check is tuned to.
+const SCHEMATHESIS: &str = "4.32.5";
+
+/// `schemathesis`, in a virtual environment in the target directory.
+pub(crate) fn schemathesis() -> Result<PathBuf> {
+    let venv = target_dir().join("tools/schemathesis");
+    let tool = venv.join("bin/schemathesis");
+    let is_it = |tool: &PathBuf| {
+        Command::new(tool)
+            .arg("--version")
+            .output()
+            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(SCHEMATHESIS))
+    };
+    if !is_it(&tool) {
+        let python = PYTHON.get()?;
+        println!(
+            "schemathesis {SCHEMATHESIS} is missing: installing it into {}",
+            venv.display()
+        );
+        let mut make = program(python, &["-m", "venv", "--clear"]);
+        make.arg(&venv);
+        run(make)?;
+        run(program(
+            venv.join("bin/pip"),
+            &[
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                &format!("schemathesis=={SCHEMATHESIS}"),
+            ],
+        ))
+        .context("schemathesis could not be installed from PyPI")?;
+    }
+    Ok(tool)
+}
