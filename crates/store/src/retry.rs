@@ -3,10 +3,11 @@
 use model::id::{DeliveryId, EndpointId, TeamId, first_raw_at};
 use model::time::Timestamp;
 
-use crate::driver::{Columns, Commit, Query, Unit, Value};
+use crate::driver::{Commit, Query, Unit};
 use crate::due::SLICE;
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::value::{Columns, Value};
 
 const FIND: &str = "\
     SELECT d.endpoint_id, p.deleted_at FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id \
