@@ -2,21 +2,21 @@
 //!
 //! Floor plan, in reading order:
 //!
-//! - [`policy`]: what an operator allows beyond the default rules.
-//! - [`receiver_url`]: a URL becomes [`ReceiverUrl`], the only form that is used from then on;
-//!   [`host_name`] knows which names are nobody's.
-//! - [`address`]: the one classifier of addresses.
-//! - [`exchange`]: the words for one exchange, and the seams [`Transport`] and [`Resolver`].
-//! - [`resolver`]: asking the name servers.
-//! - [`vet`]: a whole DNS answer becomes [`vet::Vetted`] addresses, or is refused; nothing else
+//! - `policy`: what an operator allows beyond the default rules.
+//! - `receiver_url`: a URL becomes [`ReceiverUrl`], the only form that is used from then on;
+//!   `host_name` knows which names are nobody's.
+//! - `address`: the one classifier of addresses.
+//! - `exchange`: the words for one exchange, and the seams [`Transport`] and [`Resolver`].
+//! - `resolver`: asking the name servers.
+//! - `vet`: a whole DNS answer becomes `vet::Vetted` addresses, or is refused; nothing else
 //!   makes one, and nothing else can be connected to.
-//! - [`connect`]: a TCP connection to one of the vetted addresses.
-//! - [`tls`]: whom we trust, the handshake, and why it failed.
-//! - [`stream`]: the connection's bytes, counted while HTTP is read from them.
-//! - [`connection`]: one HTTP/1.1 connection: a request goes out, a bounded response comes in.
-//! - [`connections`]: those kept alive to one endpoint.
-//! - [`transport`]: [`Egress`], which puts the rooms together under one deadline.
-//! - [`failure`]: what to call a failure and how to tell it to a customer.
+//! - `connect`: a TCP connection to one of the vetted addresses.
+//! - `tls`: whom we trust, the handshake, and why it failed.
+//! - `stream`: the connection's bytes, counted while HTTP is read from them.
+//! - `connection`: one HTTP/1.1 connection: a request goes out, a bounded response comes in.
+//! - `connections`: those kept alive to one endpoint.
+//! - `transport`: [`Egress`], which puts the rooms together under one deadline.
+//! - `failure`: what to call a failure and how to tell it to a customer.
 
 pub mod address;
 mod connect;

@@ -323,3 +323,25 @@ fn millis_since(start: Instant) -> u32 {
 fn millis(span: std::time::Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_that_relaxes_a_rule_says_so() {
+        assert!(EgressOptions::default().relaxations().is_empty());
+        let options = EgressOptions {
+            policy: Policy {
+                allow: vec!["10.0.0.0/8".parse().unwrap()],
+                allow_http: true,
+            },
+            extra_roots_pem: Some(Vec::new()),
+            dns_server: Some("192.0.2.53:53".parse().unwrap()),
+        };
+        let said = options.relaxations().join("\n");
+        for option in ["--allow-cidr", "--allow-http", "--ca-file", "--dns-server"] {
+            assert!(said.contains(option), "{said}");
+        }
+    }
+}

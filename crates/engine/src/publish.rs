@@ -18,7 +18,7 @@ impl House {
         team: TeamId,
         publications: Vec<Publication>,
     ) -> Result<Vec<Accepted>, AcceptError> {
-        let now = self.clock.now();
+        let (now, due_at) = (self.clock.now(), self.clock.steady());
         let lanes = self.roster.lanes_of(team);
         let mut wanted: Vec<Vec<Arc<Lane>>> = Vec::with_capacity(publications.len());
         let mut acceptances = Vec::with_capacity(publications.len());
@@ -42,6 +42,7 @@ impl House {
                 event,
                 endpoints,
                 idempotency,
+                due_at,
                 test: false,
             });
             wanted.push(wanting);
@@ -54,7 +55,7 @@ impl House {
         for ((accepted, event), wanting) in accepted.iter().zip(&events).zip(&wanted) {
             if !accepted.replayed {
                 self.metrics.accepted(1, wanting.len() as u64);
-                self.offer(accepted.event, event, wanting, now, false);
+                self.offer(accepted.event, event, wanting, due_at, false);
             }
         }
         Ok(accepted)
@@ -73,11 +74,12 @@ impl House {
             let sentence = "the endpoint is disabled, so nothing is sent to it; enable it first";
             return Err(Refusal::Conflict(sentence.into()));
         }
-        let now = self.clock.now();
+        let (now, due_at) = (self.clock.now(), self.clock.steady());
         let acceptance = Acceptance {
             event: event.clone(),
             endpoints: vec![endpoint],
             idempotency: None,
+            due_at,
             test: true,
         };
         let accepted = self
@@ -95,7 +97,7 @@ impl House {
             ))));
         };
         self.metrics.accepted(1, 1);
-        self.offer(accepted.event, &event, &[lane], now, true);
+        self.offer(accepted.event, &event, &[lane], due_at, true);
         Ok(first_delivery(accepted.event))
     }
 

@@ -91,7 +91,7 @@ async fn attempt(house: &House, lane: &Arc<Lane>, delivery: DueDelivery) -> Sett
         settlement: Settlement {
             delivery: delivery.id,
             attempt,
-            schedule_start: delivery.schedule_start,
+            due_at: delivery.due_at,
             verdict,
             ended_at: house.clock.now(),
         },

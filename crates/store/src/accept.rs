@@ -53,6 +53,8 @@ pub struct Acceptance {
     pub endpoints: Vec<EndpointId>,
     /// What makes it happen at most once.
     pub idempotency: Option<Idempotency>,
+    /// When its deliveries are due: now, by the clock that retries wait by.
+    pub due_at: Timestamp,
     /// Whether it is a test event.
     pub test: bool,
 }
@@ -253,7 +255,7 @@ fn unit(team: TeamId, events: &[Acceptance], answers: &[Answer], now: Timestamp)
                     id.into(),
                     (*endpoint).into(),
                     event_type.clone().into(),
-                    now.into(),
+                    acceptance.due_at.into(),
                     acceptance.test.into(),
                 ],
             );

@@ -10,25 +10,26 @@ use crate::driver::{Columns, Query, Unit};
 use crate::error::StoreError;
 use crate::store::Store;
 
+// What is owed has a next attempt, and nothing else has: that is what the index is over.
 const DUE: &str = "\
     SELECT d.id, d.event_id, d.event_type, d.attempt_count, d.schedule_start, \
            d.next_attempt_at, d.test, e.body \
     FROM deliveries d JOIN events e ON e.id = d.event_id \
-    WHERE d.endpoint_id = $1 AND d.standing < 2 AND d.next_attempt_at <= $2 \
+    WHERE d.endpoint_id = $1 AND d.next_attempt_at <= $2 \
       AND (d.next_attempt_at, d.id) > ($3, $4) \
     ORDER BY d.next_attempt_at, d.id LIMIT $5";
 const NEXT_DUE: &str = "\
     SELECT min(next_attempt_at) FROM deliveries \
-    WHERE endpoint_id = $1 AND standing < 2 AND next_attempt_at > $2";
+    WHERE endpoint_id = $1 AND next_attempt_at > $2";
 const LANES: &str = "\
     SELECT id, (SELECT min(d.next_attempt_at) FROM deliveries d \
-                WHERE d.endpoint_id = endpoints.id AND d.standing < 2) \
+                WHERE d.endpoint_id = endpoints.id AND d.next_attempt_at IS NOT NULL) \
     FROM endpoints WHERE deleted_at IS NULL";
 const PULL_IN: &str = "\
     UPDATE deliveries SET next_attempt_at = $2 \
     WHERE id IN (SELECT id FROM deliveries \
-                 WHERE endpoint_id = $1 AND standing < 2 AND next_attempt_at > $2 LIMIT $3)";
-const COUNT_OPEN: &str = "SELECT count(*) FROM deliveries WHERE standing < 2";
+                 WHERE endpoint_id = $1 AND next_attempt_at > $2 LIMIT $3)";
+const COUNT_OPEN: &str = "SELECT count(*) FROM deliveries WHERE next_attempt_at IS NOT NULL";
 const COUNT_DEAD: &str = "SELECT count(*) FROM deliveries WHERE standing = 3";
 
 /// Rows changed in one commit where many may have to be, so that publishing goes on in between.

@@ -21,7 +21,7 @@ const INSERT_ATTEMPT: &str = "\
     ON CONFLICT (delivery_id, number) DO NOTHING";
 
 // All three move a delivery on only from the attempt before: a second run changes nothing. Where
-// `schedule_start` is no longer what it was when the delivery was taken, a failure leaves the fresh
+// `next_attempt_at` is no longer what it was when the delivery was taken, a failure leaves the fresh
 // schedule as it is, to begin after this attempt.
 const DELIVERED: &str = "\
     UPDATE deliveries SET standing = 2, attempt_count = $2, next_attempt_at = NULL, \
@@ -29,15 +29,15 @@ const DELIVERED: &str = "\
     WHERE id = $1 AND attempt_count = $2 - 1";
 const RETRY_AT: &str = "\
     UPDATE deliveries SET standing = 1, attempt_count = $2, \
-        next_attempt_at = CASE WHEN schedule_start = $4 THEN $3 ELSE next_attempt_at END, \
-        schedule_start = CASE WHEN schedule_start = $4 THEN $4 ELSE $2 END \
+        next_attempt_at = CASE WHEN next_attempt_at = $4 THEN $3 ELSE next_attempt_at END, \
+        schedule_start = CASE WHEN next_attempt_at = $4 THEN schedule_start ELSE $2 END \
     WHERE id = $1 AND attempt_count = $2 - 1";
 const DEAD_LETTER: &str = "\
     UPDATE deliveries SET attempt_count = $2, \
-        standing = CASE WHEN schedule_start = $4 THEN 3 ELSE 1 END, \
-        next_attempt_at = CASE WHEN schedule_start = $4 THEN NULL ELSE next_attempt_at END, \
-        completed_at = CASE WHEN schedule_start = $4 THEN $3 ELSE NULL END, \
-        schedule_start = CASE WHEN schedule_start = $4 THEN $4 ELSE $2 END \
+        standing = CASE WHEN next_attempt_at = $4 THEN 3 ELSE 1 END, \
+        next_attempt_at = CASE WHEN next_attempt_at = $4 THEN NULL ELSE next_attempt_at END, \
+        completed_at = CASE WHEN next_attempt_at = $4 THEN $3 ELSE NULL END, \
+        schedule_start = CASE WHEN next_attempt_at = $4 THEN schedule_start ELSE $2 END \
     WHERE id = $1 AND attempt_count = $2 - 1";
 
 const NOTE_HEALTH: &str = "\
@@ -53,10 +53,10 @@ pub struct Settlement {
     pub delivery: DeliveryId,
     /// The attempt, to be recorded.
     pub attempt: Attempt,
-    /// `schedule_start` of the delivery as it was taken: where it changed meanwhile (somebody
-    /// asked for a fresh schedule) a failure's verdict gives way to the fresh schedule, which then
-    /// counts from this attempt.
-    pub schedule_start: u32,
+    /// When the delivery was due as it was taken: where that changed meanwhile (somebody asked for
+    /// a fresh schedule) a failure's verdict gives way to the fresh schedule, which then counts
+    /// from this attempt.
+    pub due_at: Timestamp,
     /// What follows.
     pub verdict: Verdict,
     /// When the attempt ended: a finished delivery's `completedAt`.
@@ -136,12 +136,12 @@ fn add_attempt(unit: &mut Unit, delivery: DeliveryId, attempt: &Attempt) -> Resu
 fn add_verdict(unit: &mut Unit, settlement: &Settlement) {
     let id = settlement.delivery.into();
     let number = settlement.attempt.number.into();
-    let start = settlement.schedule_start.into();
+    let due_at = settlement.due_at.into();
     let ended_at = settlement.ended_at.into();
     match settlement.verdict {
         Verdict::Delivered => unit.add(DELIVERED, [id, number, ended_at]),
-        Verdict::RetryAt(at) => unit.add(RETRY_AT, [id, number, at.into(), start]),
-        Verdict::DeadLetter => unit.add(DEAD_LETTER, [id, number, ended_at, start]),
+        Verdict::RetryAt(at) => unit.add(RETRY_AT, [id, number, at.into(), due_at]),
+        Verdict::DeadLetter => unit.add(DEAD_LETTER, [id, number, ended_at, due_at]),
     }
 }
 

@@ -234,8 +234,14 @@ mod tests {
             (vec![("authorization", "Bearer")], None),
             (vec![("authorization", "Basic k1")], None),
             (vec![("x-api-key", "k2")], Some("k2")),
-            (vec![("authorization", "Basic k1"), ("x-api-key", "k2")], Some("k2")),
-            (vec![("authorization", "Bearer k1"), ("x-api-key", "k2")], Some("k1")),
+            (
+                vec![("authorization", "Basic k1"), ("x-api-key", "k2")],
+                Some("k2"),
+            ),
+            (
+                vec![("authorization", "Bearer k1"), ("x-api-key", "k2")],
+                Some("k1"),
+            ),
         ] {
             let map = headers
                 .iter()

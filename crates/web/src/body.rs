@@ -26,7 +26,7 @@ pub(crate) struct RawJson<const MAX: usize>(pub(crate) Bytes);
 /// The body of a call that must have one.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// The body of a call that may have one; without, it is as if it were `{}`.
+/// The body of a call that may have one; without, or with `null`, it is as if it were `{}`.
 pub(crate) struct OptionalJson<T>(pub(crate) T);
 
 impl<const MAX: usize> FromRequest<App> for RawJson<MAX> {
@@ -57,7 +57,8 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
         let says_json = says_json(&request);
         let bytes = read(request.into_body(), BODY_MAX).await?;
-        match (bytes.is_empty(), says_json) {
+        let absent = bytes.is_empty() || (says_json && bytes.trim_ascii() == b"null");
+        match (absent, says_json) {
             (true, _) => parse(b"{}").map(Self),
             (false, true) => parse(&bytes).map(Self),
             (false, false) => Err(Problem::UnsupportedMediaType),

@@ -64,8 +64,15 @@ async fn list(_: CatalogRead, State(app): State<App>, Paging(request): Paging) -
     let types = app.catalog.types();
     let per_page = request.per_page as usize;
     let before = usize::try_from(request.page - 1).unwrap_or(usize::MAX);
-    let page = types.iter().skip(before.saturating_mul(per_page)).take(per_page);
-    render::list(page.map(TypeView::of).collect(), request, types.len() as u64)
+    let page = types
+        .iter()
+        .skip(before.saturating_mul(per_page))
+        .take(per_page);
+    render::list(
+        page.map(TypeView::of).collect(),
+        request,
+        types.len() as u64,
+    )
 }
 
 struct TypeName(String);

@@ -12,8 +12,8 @@ use model::delivery::{Delivery, Status};
 use model::id::{DeliveryId, Id as _, IdCodec};
 use serde::Serialize;
 use store::LogFilter;
-use utoipa::{IntoParams, ToSchema};
 use utoipa::openapi::schema::Object;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -148,7 +148,11 @@ struct TimingsView {
 }
 
 fn outcome_words() -> Object {
-    let all = [Outcome::Delivered, Outcome::Retry, Outcome::PermanentFailure];
+    let all = [
+        Outcome::Delivered,
+        Outcome::Retry,
+        Outcome::PermanentFailure,
+    ];
     render::words(all.map(Outcome::as_str))
 }
 
@@ -168,7 +172,9 @@ impl AttemptView {
             detail: attempt.detail,
             remote_addr: attempt.remote_addr.map(|address| address.to_string()),
             // Headers come with a status, or not at all.
-            response_headers: attempt.status_code.map(|_| joined(attempt.response_headers)),
+            response_headers: attempt
+                .status_code
+                .map(|_| joined(attempt.response_headers)),
             response_body: attempt
                 .response_body
                 .map(|body| String::from_utf8_lossy(&body).into_owned()),
@@ -251,11 +257,21 @@ impl FromRequestParts<App> for LogQuery {
 impl LogQuery {
     fn read(query: Option<&str>, codec: &IdCodec) -> Result<Self, Problem> {
         const KNOWN: [&str; 8] = [
-            "endpoint_id", "status", "event_type", "event_id", "since", "until", "cursor", "per_page",
+            "endpoint_id",
+            "status",
+            "event_type",
+            "event_id",
+            "since",
+            "until",
+            "cursor",
+            "per_page",
         ];
         let query = Query::read(query, &KNOWN)?;
         let statuses: Vec<_> = Status::ALL.iter().map(|status| status.as_str()).collect();
-        let (endpoint, event) = (query.id("endpoint_id", codec)?, query.id("event_id", codec)?);
+        let (endpoint, event) = (
+            query.id("endpoint_id", codec)?,
+            query.id("event_id", codec)?,
+        );
         let mut filter = LogFilter {
             endpoint: None,
             event: None,
@@ -314,14 +330,22 @@ async fn list(
         // One more than the page holds, to know whether there is a page after it.
         Some(filter) => {
             let limit = query.per_page + 1;
-            store.delivery_log(reader.id(), filter, query.before, limit).await?
+            store
+                .delivery_log(reader.id(), filter, query.before, limit)
+                .await?
         }
         None => Vec::new(),
     };
     let more = rows.len() > query.per_page as usize;
     rows.truncate(query.per_page as usize);
-    let next = rows.last().filter(|_| more).map(|last| write_cursor(last.id, codec));
-    let deliveries = rows.iter().map(|row| DeliveryView::of(row, codec)).collect();
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|last| write_cursor(last.id, codec));
+    let deliveries = rows
+        .iter()
+        .map(|row| DeliveryView::of(row, codec))
+        .collect();
     Ok(render::log(deliveries, query.per_page, next))
 }
 
@@ -402,7 +426,10 @@ mod tests {
         let codec = IdCodec::new(*b"0123456789abcdef");
         let foreign = "019a6c3e-7d40-7a11-8f3b-5d2c1e0f9a87";
         for (query, wrong) in [
-            ("status=dead_letter&since=2026-04-01T00:00:00Z&until=2026-04-02T00:00:00%2B02:00", None),
+            (
+                "status=dead_letter&since=2026-04-01T00:00:00Z&until=2026-04-02T00:00:00%2B02:00",
+                None,
+            ),
             ("status=&cursor=&event_type=anything&per_page=100", None),
             ("status=lost", Some("status")),
             ("since=yesterday", Some("since")),
@@ -423,6 +450,9 @@ mod tests {
             }
         }
         let unknown = LogQuery::read(Some(&format!("endpoint_id={foreign}")), &codec);
-        assert!(unknown.is_ok_and(|query| query.filter.is_none()), "matches nothing");
+        assert!(
+            unknown.is_ok_and(|query| query.filter.is_none()),
+            "matches nothing"
+        );
     }
 }

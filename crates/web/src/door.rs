@@ -100,7 +100,10 @@ fn declares_too_much(request: &Request) -> bool {
     let Some(length) = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()) else {
         return false;
     };
-    let bodyless = matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE);
+    let bodyless = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::DELETE
+    );
     let most = if bodyless {
         body_max(request.uri().path())
     } else {

@@ -193,7 +193,9 @@ async fn create(
     }
     let subscription = read_subscription(&app, body.event_types)?;
     let (url, warnings) = read_url(&app, &url).await?;
-    let made = app.engine.create_endpoint(writer.id(), &url, body.description, subscription);
+    let made = app
+        .engine
+        .create_endpoint(writer.id(), &url, body.description, subscription);
     let endpoint = made.await?;
     Ok(render::created(CreatedEndpoint {
         view: EndpointView::of(&endpoint, app.engine.store().codec()),
@@ -215,7 +217,11 @@ async fn list(
     let store = app.engine.store();
     let page = store.endpoints(reader.id(), request).await?;
     let view = |endpoint| EndpointView::of(endpoint, store.codec());
-    Ok(render::list(page.rows.iter().map(view).collect(), request, page.total))
+    Ok(render::list(
+        page.rows.iter().map(view).collect(),
+        request,
+        page.total,
+    ))
 }
 
 /// Show an endpoint.
@@ -229,7 +235,10 @@ async fn show(
     State(app): State<App>,
 ) -> Result<Response, Problem> {
     let store = app.engine.store();
-    let endpoint = store.endpoint(reader.id(), id).await?.ok_or(Problem::NotFound)?;
+    let endpoint = store
+        .endpoint(reader.id(), id)
+        .await?
+        .ok_or(Problem::NotFound)?;
     Ok(render::ok(EndpointView::of(&endpoint, store.codec())))
 }
 
@@ -420,7 +429,9 @@ impl Recovery {
         }
         let moment = |pointer: &str, text: Option<String>| {
             let read = |text: String| Timestamp::parse_iso(&text);
-            text.map(read).transpose().map_err(|sentence| Problem::payload(pointer, sentence))
+            text.map(read)
+                .transpose()
+                .map_err(|sentence| Problem::payload(pointer, sentence))
         };
         Ok(RetryFilter {
             event_type: self.event_type,
@@ -451,6 +462,9 @@ async fn retry_dead_letters(
     OptionalJson(recovery): OptionalJson<Recovery>,
 ) -> Result<Response, Problem> {
     let filter = recovery.filter()?;
-    let retried = app.engine.retry_dead_letters(writer.id(), id, filter).await?;
+    let retried = app
+        .engine
+        .retry_dead_letters(writer.id(), id, filter)
+        .await?;
     Ok(render::accepted(Recovered { retried }))
 }

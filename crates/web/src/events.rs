@@ -129,17 +129,26 @@ async fn publish(
     };
     let accepted = app.engine.publish(publisher.id(), vec![publication]).await;
     let accepted = accepted.map_err(|error| refused(error, false))?;
-    let accepted = accepted.first().ok_or_else(|| Problem::internal(&"an event was lost"))?;
+    let accepted = accepted
+        .first()
+        .ok_or_else(|| Problem::internal(&"an event was lost"))?;
     let codec = app.engine.store().codec();
-    Ok(render::accepted(PublishedEvent::of(accepted, &event_type, codec)))
+    Ok(render::accepted(PublishedEvent::of(
+        accepted,
+        &event_type,
+        codec,
+    )))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
-    let wrong = |rule: &str| Problem::InvalidRequest(format!("The header `Idempotency-Key`: {rule}."));
-    let key = value.to_str().map_err(|_| wrong("expected printable ASCII characters"))?;
+    let wrong =
+        |rule: &str| Problem::InvalidRequest(format!("The header `Idempotency-Key`: {rule}."));
+    let key = value
+        .to_str()
+        .map_err(|_| wrong("expected printable ASCII characters"))?;
     event::check_idempotency_key(key).map_err(|rule| wrong(&rule))?;
     Ok(Some(key.to_owned()))
 }
@@ -149,7 +158,9 @@ fn refused(error: AcceptError, batch: bool) -> Problem {
         AcceptError::Conflict { index } if batch => {
             Problem::Conflict(format!("/events/{index}/idempotencyKey: {error}."))
         }
-        AcceptError::Conflict { .. } => Problem::Conflict(format!("Nothing was published: {error}.")),
+        AcceptError::Conflict { .. } => {
+            Problem::Conflict(format!("Nothing was published: {error}."))
+        }
         AcceptError::Store(error) => error.into(),
     }
 }
@@ -168,7 +179,8 @@ async fn publish_batch(
     if headers.contains_key(IDEMPOTENCY_KEY) {
         // Ignored, it would promise a publisher a safety that is not there.
         return Err(Problem::InvalidRequest(
-            "A batch takes an `idempotencyKey` in each event, not the header `Idempotency-Key`.".into(),
+            "A batch takes an `idempotencyKey` in each event, not the header `Idempotency-Key`."
+                .into(),
         ));
     }
     let events = event::parse_batch(&app.catalog, &body)?;
@@ -179,7 +191,10 @@ async fn publish_batch(
             idempotency_key,
         })
         .collect();
-    let types: Vec<_> = publications.iter().map(|one| one.event.event_type.clone()).collect();
+    let types: Vec<_> = publications
+        .iter()
+        .map(|one| one.event.event_type.clone())
+        .collect();
     let accepted = app.engine.publish(publisher.id(), publications).await;
     let accepted = accepted.map_err(|error| refused(error, true))?;
     let codec = app.engine.store().codec();
@@ -262,7 +277,10 @@ async fn show(
     State(app): State<App>,
 ) -> Result<Response, Problem> {
     let store = app.engine.store();
-    let (event, deliveries) = store.event(reader.id(), id).await?.ok_or(Problem::NotFound)?;
+    let (event, deliveries) = store
+        .event(reader.id(), id)
+        .await?
+        .ok_or(Problem::NotFound)?;
     let data = data_of(&event.event_type, &event.body);
     let data: Box<RawValue> =
         serde_json::from_slice(&data).map_err(|error| Problem::internal(&error))?;
@@ -272,7 +290,10 @@ async fn show(
         test: event.test,
         created_at: Moment(event.id.created_at()),
         data,
-        deliveries: deliveries.iter().map(|one| DeliveryView::of(one, codec)).collect(),
+        deliveries: deliveries
+            .iter()
+            .map(|one| DeliveryView::of(one, codec))
+            .collect(),
         event_type: event.event_type,
     }))
 }

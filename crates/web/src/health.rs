@@ -51,7 +51,10 @@ impl Answers {
             let count = counter.load(Ordering::Relaxed);
             if count > 0 {
                 // Writing to a string cannot fail.
-                let _ = writeln!(text, "vk_webhooks_http_answers_total{{status=\"{status}\"}} {count}");
+                let _ = writeln!(
+                    text,
+                    "vk_webhooks_http_answers_total{{status=\"{status}\"}} {count}"
+                );
             }
         }
     }

@@ -101,7 +101,13 @@ struct NewApiKey {
 }
 
 fn read_scopes(names: &[String]) -> Result<Scopes, Problem> {
-    let known = || Scope::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ");
+    let known = || {
+        Scope::ALL
+            .iter()
+            .map(|scope| scope.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     if names.is_empty() {
         let expected = format!("expected at least one of {}", known());
         return Err(Problem::payload("/scopes", expected));
@@ -116,10 +122,13 @@ fn read_scopes(names: &[String]) -> Result<Scopes, Problem> {
 }
 
 fn read_expiry(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
-    let moment = Timestamp::parse_iso(text)
-        .map_err(|sentence| Problem::payload("/expiresAt", sentence))?;
+    let moment =
+        Timestamp::parse_iso(text).map_err(|sentence| Problem::payload("/expiresAt", sentence))?;
     if moment <= now {
-        return Err(Problem::payload("/expiresAt", "expected a moment in the future"));
+        return Err(Problem::payload(
+            "/expiresAt",
+            "expected a moment in the future",
+        ));
     }
     Ok(moment)
 }
@@ -140,8 +149,14 @@ async fn create(
     let scopes = required(body.scopes, "/scopes", "an array of scopes")?;
     let scopes = read_scopes(&scopes)?;
     let now = app.engine.clock().now();
-    let expires_at = body.expires_at.map(|text| read_expiry(&text, now)).transpose()?;
-    let (key, kept) = app.engine.create_key(team.id, name, scopes, expires_at).await?;
+    let expires_at = body
+        .expires_at
+        .map(|text| read_expiry(&text, now))
+        .transpose()?;
+    let (key, kept) = app
+        .engine
+        .create_key(team.id, name, scopes, expires_at)
+        .await?;
     Ok(render::created(CreatedKey {
         view: KeyView::of(&kept, app.engine.store().codec()),
         key: key.text().to_owned(),
@@ -160,7 +175,11 @@ async fn list(
 ) -> Result<Response, Problem> {
     let page = app.engine.keys(team.id, request).await?;
     let codec = app.engine.store().codec();
-    let keys = page.rows.iter().map(|key| KeyView::of(key, codec)).collect();
+    let keys = page
+        .rows
+        .iter()
+        .map(|key| KeyView::of(key, codec))
+        .collect();
     Ok(render::list(keys, request, page.total))
 }
 

@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use utoipa::ToSchema;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::{Response as Documented, ResponseBuilder};
@@ -16,6 +15,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{
     Components, ContentBuilder, Info, OpenApi, OpenApiBuilder, Ref, RefOr, Required, Server, Tag,
 };
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::authority::TEAM_HEADER;
@@ -57,11 +57,23 @@ const OPERATION: &str = "Operation";
 
 const TAGS: [(&str, &str); 7] = [
     ("Events", "Publish events and look them up."),
-    (EVENT_TYPES, "The catalog: which events there are and what their data looks like."),
+    (
+        EVENT_TYPES,
+        "The catalog: which events there are and what their data looks like.",
+    ),
     ("Webhook endpoints", "Where a team's deliveries go."),
-    ("Deliveries", "The log: what became of each event at each endpoint."),
-    (TEAMS, "The operator's: the teams and the links into their settings pages."),
-    (API_KEYS, "The operator's: the keys teams call this API with."),
+    (
+        "Deliveries",
+        "The log: what became of each event at each endpoint.",
+    ),
+    (
+        TEAMS,
+        "The operator's: the teams and the links into their settings pages.",
+    ),
+    (
+        API_KEYS,
+        "The operator's: the keys teams call this API with.",
+    ),
     (OPERATION, "For whoever runs the service; no key is needed."),
 ];
 
@@ -91,20 +103,49 @@ fn frame() -> OpenApi {
 fn document() -> OpenApi {
     let (_, mut document) = documented_routes().split_for_parts();
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ];
         for operation in operations.into_iter().flatten() {
             complete(path, operation);
         }
     }
     let components = document.components.get_or_insert_with(Components::new);
-    let mut schemas = vec![(ErrorBody::name().into_owned(), <ErrorBody as utoipa::PartialSchema>::schema())];
-    schemas.push((ErrorCode::name().into_owned(), <ErrorCode as utoipa::PartialSchema>::schema()));
+    let schemas = [
+        (ErrorBody::name().into_owned(), ErrorBody::schema()),
+        (ErrorCode::name().into_owned(), ErrorCode::schema()),
+    ];
     components.schemas.extend(schemas);
+    for (name, kind, text) in HEADERS {
+        let schema = ObjectBuilder::new().schema_type(kind).build();
+        let header = HeaderBuilder::new()
+            .schema(Some(schema))
+            .description(Some(text))
+            .build();
+        components.headers.insert(name.into(), RefOr::T(header));
+    }
+    for error in ERRORS {
+        for (name, api) in [
+            (error.name.to_owned(), true),
+            (open_name(error.name), false),
+        ] {
+            // Outside `/v1` nobody knows a key, so only what can happen there has a second form.
+            if api || [500, 503].contains(&error.status) {
+                let mut response = ResponseBuilder::new().description(error.why).build();
+                fill(&error.status.to_string(), &mut response, api);
+                components.responses.insert(name, RefOr::T(response));
+            }
+        }
+    }
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("A team's key (`vk_live_…`) or the operator's."))
         .build();
-    let header = ApiKeyValue::with_description("X-API-Key", "The same key, in a header of its own.");
+    let header =
+        ApiKeyValue::with_description("X-API-Key", "The same key, in a header of its own.");
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     components.add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(header)));
     document
@@ -131,49 +172,96 @@ impl Traits {
             api: path.starts_with("/v1/"),
             for_team: ![TEAMS, API_KEYS, EVENT_TYPES, OPERATION].contains(&tag),
             body: operation.request_body.is_some(),
-            query: parameters.into_iter().any(|one| matches!(one, RefOr::T(one) if one.parameter_in == ParameterIn::Query)),
+            query: parameters
+                .into_iter()
+                .any(|one| matches!(one, RefOr::T(one) if one.parameter_in == ParameterIn::Query)),
             names_something: path.contains('{'),
             store: tag != EVENT_TYPES && !["/healthz", "/metrics"].contains(&path),
         }
     }
 
-    /// The errors, by status: what causes them here.
-    fn errors(&self) -> Vec<(u16, &'static str)> {
-        let all = [
-            (self.api && (self.body || self.query || self.for_team), 400,
-                "The body is not JSON, a query parameter or a header is wrong, or the operator named no team."),
-            (self.api, 401, "There is no API key, or it is not valid."),
-            (self.for_team, 402, "The team's plan has no webhooks."),
-            (self.api, 403, "The key does not allow this."),
-            (self.api && (self.names_something || self.for_team), 404,
-                "There is no such thing, or it belongs to another team."),
-            (self.api, 413, "The body is too large."),
-            (self.body, 415, "The body does not say that it is JSON."),
-            (self.body, 422, "The body is JSON, but not what was expected; the sentence names the place."),
-            (self.api, 429, "Too many requests; `Retry-After` says when to come back."),
-            (true, 500, "Something went wrong on our side."),
-            (self.store, 503, "The service cannot take this now; nothing was accepted."),
-        ];
-        all.into_iter().filter(|(applies, ..)| *applies).map(|(_, status, why)| (status, why)).collect()
+    fn may_answer(&self, status: u16) -> bool {
+        match status {
+            400 => self.api && (self.body || self.query || self.for_team),
+            402 => self.for_team,
+            404 => self.api && (self.names_something || self.for_team),
+            415 | 422 => self.body,
+            500 => true,
+            503 => self.store,
+            _ => self.api,
+        }
     }
 }
+
+/// An error that many operations share.
+struct SharedError {
+    status: u16,
+    name: &'static str,
+    why: &'static str,
+}
+
+const fn error(status: u16, name: &'static str, why: &'static str) -> SharedError {
+    SharedError { status, name, why }
+}
+
+#[rustfmt::skip]
+const ERRORS: [SharedError; 11] = [
+    error(400, "BadRequest", "The body is not JSON, a query parameter or a header is wrong, or the operator named no team."),
+    error(401, "Unauthorized", "There is no API key, or it is not valid."),
+    error(402, "PaymentRequired", "The team's plan has no webhooks."),
+    error(403, "Forbidden", "The key does not allow this."),
+    error(404, "NotFound", "There is no such thing, or it belongs to another team."),
+    error(413, "PayloadTooLarge", "The body is too large."),
+    error(415, "UnsupportedMediaType", "The body does not say that it is JSON."),
+    error(422, "Unprocessable", "The body is JSON, but not what was expected; the sentence names the place."),
+    error(429, "TooManyRequests", "Too many requests; `Retry-After` says when to come back. Publishing is never refused for this."),
+    error(500, "InternalError", "Something went wrong on our side."),
+    error(503, "Unavailable", "The service cannot take this now; nothing was accepted."),
+];
+
+/// What an error outside `/v1` is called.
+fn open_name(name: &str) -> String {
+    format!("{name}WithoutKey")
+}
+
+const RATE_HEADERS: [&str; 3] = [
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+];
+
+#[rustfmt::skip]
+const HEADERS: [(&str, Type, &str); 5] = [
+    (RATE_HEADERS[0], Type::Integer, "How many requests fit a window. Only in answers to a team's key, as the two beside it."),
+    (RATE_HEADERS[1], Type::Integer, "How many more requests fit the current window."),
+    (RATE_HEADERS[2], Type::Integer, "When the next window starts, in Unix milliseconds."),
+    ("Retry-After", Type::Integer, "After how many seconds to try again."),
+    ("WWW-Authenticate", Type::String, "The scheme `Bearer`."),
+];
 
 fn complete(path: &str, operation: &mut Operation) {
     let traits = Traits::of(path, operation);
     if traits.for_team {
-        operation.parameters.get_or_insert_default().push(RefOr::T(team_parameter()));
+        let parameters = operation.parameters.get_or_insert_default();
+        parameters.push(RefOr::T(team_parameter()));
     }
-    for (status, why) in traits.errors() {
-        operation
-            .responses
-            .responses
-            .entry(status.to_string())
-            .or_insert_with(|| RefOr::T(ResponseBuilder::new().description(why).build()));
-    }
-    for (status, response) in &mut operation.responses.responses {
+    let responses = &mut operation.responses.responses;
+    for (status, response) in responses.iter_mut() {
         if let RefOr::T(response) = response {
             fill(status, response, traits.api);
         }
+    }
+    for error in ERRORS
+        .iter()
+        .filter(|error| traits.may_answer(error.status))
+    {
+        let name = if traits.api {
+            error.name.to_owned()
+        } else {
+            open_name(error.name)
+        };
+        let shared = RefOr::Ref(Ref::from_response_name(name));
+        responses.entry(error.status.to_string()).or_insert(shared);
     }
 }
 
@@ -194,27 +282,25 @@ fn team_parameter() -> Parameter {
 fn fill(status: &str, response: &mut Documented, api: bool) {
     if status >= "400" {
         let body = ContentBuilder::new()
-            .schema(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name(ErrorBody::name()))))
+            .schema(Some(RefOr::<utoipa::openapi::Schema>::Ref(
+                Ref::from_schema_name(ErrorBody::name()),
+            )))
             .build();
-        response.content.insert("application/json".into(), RefOr::T(body));
+        response
+            .content
+            .insert("application/json".into(), RefOr::T(body));
     }
-    let mut headers: Vec<(&str, Type, &str)> = Vec::new();
-    if api && status != "401" {
-        headers.extend([
-            ("X-RateLimit-Limit", Type::Integer, "How many requests fit a window. To a team's key only, as the next two."),
-            ("X-RateLimit-Remaining", Type::Integer, "How many more fit the current one."),
-            ("X-RateLimit-Reset", Type::Integer, "When the next one starts, in Unix milliseconds."),
-        ]);
+    let mut headers = Vec::new();
+    match status {
+        "401" => headers.push("WWW-Authenticate"),
+        _ if api => headers.extend(RATE_HEADERS),
+        _ => {}
     }
     if ["429", "503"].contains(&status) {
-        headers.push(("Retry-After", Type::Integer, "After how many seconds to try again."));
+        headers.push("Retry-After");
     }
-    if status == "401" {
-        headers.push(("WWW-Authenticate", Type::String, "The scheme `Bearer`."));
-    }
-    for (name, kind, text) in headers {
-        let schema = ObjectBuilder::new().schema_type(kind).build();
-        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(text)).build();
-        response.headers.insert(name.into(), RefOr::T(header));
+    for name in headers {
+        let shared = Ref::new(format!("#/components/headers/{name}"));
+        response.headers.insert(name.into(), RefOr::Ref(shared));
     }
 }

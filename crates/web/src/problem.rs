@@ -59,7 +59,7 @@ pub(crate) enum Problem {
 
 /// What every error looks like.
 #[derive(Serialize, ToSchema)]
-#[schema(title = "Error")]
+#[schema(as = Error)]
 pub(crate) struct ErrorBody<'a> {
     /// What happened, why, and what to do, in a sentence for people.
     #[schema(example = "There is no such thing, or it belongs to another team.")]
@@ -301,7 +301,11 @@ mod tests {
         for (problem, status, code) in [
             (Problem::InvalidJson(text()), 400, "invalid_json"),
             (Problem::InvalidRequest(text()), 400, "invalid_request"),
-            (Problem::Unauthorized { presented: true }, 401, "unauthorized"),
+            (
+                Problem::Unauthorized { presented: true },
+                401,
+                "unauthorized",
+            ),
             (Problem::PaymentRequired, 402, "payment_required"),
             (Problem::Forbidden(text()), 403, "forbidden"),
             (Problem::NotFound, 404, "not_found"),

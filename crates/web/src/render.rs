@@ -2,10 +2,10 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderValue};
 use http::StatusCode;
-use serde::Serialize;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use model::time::Timestamp;
+use serde::Serialize;
 use store::PageRequest;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};

@@ -63,12 +63,19 @@ pub(crate) async fn link(
     let expires_at = app.engine.clock().now().after(LINK_LASTS);
     let token = Token::random()?;
     let store = app.engine.store();
-    store.put_token(team, TokenKind::SettingsLink, token.hash(), expires_at).await?;
-    Ok((format!("{base}/settings/enter?token={}", token.expose()), expires_at))
+    store
+        .put_token(team, TokenKind::SettingsLink, token.hash(), expires_at)
+        .await?;
+    Ok((
+        format!("{base}/settings/enter?token={}", token.expose()),
+        expires_at,
+    ))
 }
 
 fn no_host() -> Problem {
-    Problem::InvalidRequest("The header `Host` is missing or malformed, so no link can be made.".into())
+    Problem::InvalidRequest(
+        "The header `Host` is missing or malformed, so no link can be made.".into(),
+    )
 }
 
 /// The `Host` of a request, where it is one.
@@ -83,8 +90,14 @@ async fn offer(State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {
     let token = field(uri.query().unwrap_or_default().as_bytes(), "token").unwrap_or_default();
     let now = app.engine.clock().now();
     let hash = token::hash(&token);
-    let team = app.engine.store().token(TokenKind::SettingsLink, hash, now).await?;
-    let team = team.and_then(|id| app.engine.team_by_id(id)).ok_or(Trouble::LinkOver)?;
+    let team = app
+        .engine
+        .store()
+        .token(TokenKind::SettingsLink, hash, now)
+        .await?;
+    let team = team
+        .and_then(|id| app.engine.team_by_id(id))
+        .ok_or(Trouble::LinkOver)?;
     Ok(answer(StatusCode::OK, page::offer(&team, &token)))
 }
 
@@ -95,11 +108,15 @@ async fn enter(State(app): State<App>, request: Request) -> Result<Response, Tro
     let link = field(&form, "token").unwrap_or_default();
     let now = app.engine.clock().now();
     let store = app.engine.store();
-    let team = store.take_token(TokenKind::SettingsLink, token::hash(&link), now).await?;
+    let team = store
+        .take_token(TokenKind::SettingsLink, token::hash(&link), now)
+        .await?;
     let team = team.ok_or(Trouble::LinkOver)?;
     let session = Token::random()?;
     let expires_at = now.after(SESSION_LASTS);
-    store.put_token(team, TokenKind::Session, session.hash(), expires_at).await?;
+    store
+        .put_token(team, TokenKind::Session, session.hash(), expires_at)
+        .await?;
     Ok(to_page(&app.cookie().set(session.expose(), SESSION_LASTS)))
 }
 
@@ -109,7 +126,10 @@ async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Result<Response
     if let Some(session) = app.cookie().of(&headers) {
         let now = app.engine.clock().now();
         let hash = token::hash(session);
-        app.engine.store().take_token(TokenKind::Session, hash, now).await?;
+        app.engine
+            .store()
+            .take_token(TokenKind::Session, hash, now)
+            .await?;
     }
     Ok(to_page(&app.cookie().set("", Duration::ZERO)))
 }
@@ -125,7 +145,9 @@ impl FromRequestParts<App> for Session {
         let session = cookie.of(&parts.headers).ok_or(Trouble::SignedOut)?;
         let now = app.engine.clock().now();
         let store = app.engine.store();
-        let team = store.token(TokenKind::Session, token::hash(session), now).await?;
+        let team = store
+            .token(TokenKind::Session, token::hash(session), now)
+            .await?;
         let team = team.and_then(|id| app.engine.team_by_id(id));
         team.map(Self).ok_or(Trouble::SignedOut)
     }
@@ -140,8 +162,15 @@ async fn show(Session(team): Session, State(app): State<App>) -> Result<Response
     };
     let endpoints = store.endpoints(team.id, first).await?;
     let any = LogFilter::default();
-    let deliveries = store.delivery_log(team.id, &any, None, DELIVERIES_SHOWN).await?;
-    let granted = app.engine.options().plans.get(&team.plan).map_or(0, |plan| plan.endpoints);
+    let deliveries = store
+        .delivery_log(team.id, &any, None, DELIVERIES_SHOWN)
+        .await?;
+    let granted = app
+        .engine
+        .options()
+        .plans
+        .get(&team.plan)
+        .map_or(0, |plan| plan.endpoints);
     let html = page::overview(&team, granted, &endpoints, &deliveries, store.codec());
     Ok(answer(StatusCode::OK, html))
 }
@@ -174,7 +203,9 @@ fn require_same_origin(app: &App, headers: &HeaderMap) -> Result<(), Trouble> {
 
 fn is_same_origin(public_url: Option<&str>, headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else {
-        return headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+        return headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "same-origin");
     };
     let Ok(origin) = origin.to_str() else {
         return false;
@@ -182,7 +213,9 @@ fn is_same_origin(public_url: Option<&str>, headers: &HeaderMap) -> bool {
     let public = public_url.and_then(|url| Url::parse(url).ok());
     let is_public = public.is_some_and(|url| url.origin().ascii_serialization() == origin);
     let named = origin.split_once("://").map(|(_, authority)| authority);
-    is_public || named.is_some_and(|name| host(headers).is_some_and(|host| host.eq_ignore_ascii_case(name)))
+    is_public
+        || named
+            .is_some_and(|name| host(headers).is_some_and(|host| host.eq_ignore_ascii_case(name)))
 }
 
 /// The cookie that holds a session. Where the service is served by HTTPS it is bound to this very
@@ -202,7 +235,11 @@ impl App {
 
 impl Cookie {
     fn name(&self) -> &'static str {
-        if self.https { "__Host-vk_session" } else { "vk_session" }
+        if self.https {
+            "__Host-vk_session"
+        } else {
+            "vk_session"
+        }
     }
 
     fn set(&self, value: &str, lasts: Duration) -> String {
@@ -303,12 +340,39 @@ mod tests {
     fn only_forms_of_our_own_pages_are_taken() {
         let public = Some("https://hooks.example.com/base");
         for (headers, same) in [
-            (vec![("origin", "https://hooks.example.com"), ("host", "10.0.0.1:8080")], true),
-            (vec![("origin", "http://127.0.0.1:8080"), ("host", "127.0.0.1:8080")], true),
-            (vec![("origin", "https://evil.example"), ("host", "127.0.0.1:8080")], false),
-            (vec![("origin", "http://hooks.example.com"), ("host", "a.b")], false),
+            (
+                vec![
+                    ("origin", "https://hooks.example.com"),
+                    ("host", "10.0.0.1:8080"),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    ("origin", "http://127.0.0.1:8080"),
+                    ("host", "127.0.0.1:8080"),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    ("origin", "https://evil.example"),
+                    ("host", "127.0.0.1:8080"),
+                ],
+                false,
+            ),
+            (
+                vec![("origin", "http://hooks.example.com"), ("host", "a.b")],
+                false,
+            ),
             (vec![("origin", "null"), ("host", "null")], false),
-            (vec![("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")], false),
+            (
+                vec![
+                    ("origin", "https://evil.example"),
+                    ("sec-fetch-site", "same-origin"),
+                ],
+                false,
+            ),
             (vec![("sec-fetch-site", "same-origin")], true),
             (vec![("sec-fetch-site", "cross-site")], false),
             (vec![("host", "a.b")], false),
@@ -333,7 +397,13 @@ mod tests {
             "vk_session=t; Path=/; Max-Age=43200; HttpOnly; SameSite=Lax"
         );
         let mut headers = HeaderMap::new();
-        headers.insert(COOKIE, HeaderValue::from_static("a=b; vk_session=x; __Host-vk_session=y"));
-        assert_eq!((https.of(&headers), http.of(&headers)), (Some("y"), Some("x")));
+        headers.insert(
+            COOKIE,
+            HeaderValue::from_static("a=b; vk_session=x; __Host-vk_session=y"),
+        );
+        assert_eq!(
+            (https.of(&headers), http.of(&headers)),
+            (Some("y"), Some("x"))
+        );
     }
 }

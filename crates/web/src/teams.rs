@@ -109,7 +109,11 @@ async fn create(
     check_text("/name", &name, NAME_MAX)?;
     let plan = body.plan.unwrap_or_else(|| DEFAULT_PLAN.into());
     check_plan(&app, &plan)?;
-    if body.id.as_deref().is_some_and(|id| !is_external_team_id(id)) {
+    if body
+        .id
+        .as_deref()
+        .is_some_and(|id| !is_external_team_id(id))
+    {
         return Err(Problem::payload(
             "/id",
             "expected 1 to 64 characters of A-Z a-z 0-9 - _ . and not only dots",
@@ -159,7 +163,10 @@ async fn change(
     if let Some(plan) = &edit.plan {
         check_plan(&app, plan)?;
     }
-    let changed = app.engine.update_team(team.id, edit.name, edit.plan).await?;
+    let changed = app
+        .engine
+        .update_team(team.id, edit.name, edit.plan)
+        .await?;
     Ok(render::ok(TeamView::of(&changed)))
 }
 
@@ -168,10 +175,7 @@ async fn change(
     params(("id" = String, Path, description = "The team's id.", example = "team_42")),
     responses((status = 204, description = "It is deleted."))
 )]
-async fn delete(
-    OperatorOf(team): OperatorOf,
-    State(app): State<App>,
-) -> Result<Response, Problem> {
+async fn delete(OperatorOf(team): OperatorOf, State(app): State<App>) -> Result<Response, Problem> {
     app.engine.delete_team(team.id).await?;
     Ok(render::gone())
 }

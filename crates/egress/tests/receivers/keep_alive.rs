@@ -229,3 +229,45 @@ async fn a_connection_is_kept_only_after_a_whole_response() {
         }
     }
 }
+
+/// Lets `span` pass for every timer, without waiting for it.
+async fn let_pass(span: Duration) {
+    tokio::time::pause();
+    tokio::time::sleep(span).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_a_while_without_anybody_asking() {
+    let (gone, mut closed) = tokio::sync::mpsc::unbounded_channel();
+    let address = peer(move |stream, _| {
+        let gone = gone.clone();
+        async move {
+            answer_all(stream).await?;
+            gone.send(()).unwrap();
+            Ok(())
+        }
+    })
+    .await;
+    let (egress, connections) = (egress(None, None), Connections::default());
+    response(post(&egress, &connections, &url(format!("http://{address}/"))).await);
+    let_pass(Duration::from_secs(20)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(closed.try_recv().is_err(), "closed too early");
+    let_pass(Duration::from_secs(20)).await;
+    let waiting = tokio::time::timeout(Duration::from_secs(5), closed.recv());
+    assert!(waiting.await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_connection_in_use_is_replaced_in_time_so_that_its_name_is_resolved_again() {
+    let (text, count) = counted().await;
+    let (egress, connections, url) = (egress(None, None), Connections::default(), url(text));
+    let mut used = Vec::new();
+    for _ in 0..7 {
+        response(post(&egress, &connections, &url).await);
+        used.push(count.load(SeqCst));
+        let_pass(Duration::from_secs(20)).await;
+    }
+    assert_eq!(used, [1, 1, 1, 1, 1, 2, 2], "a new one after 90 s");
+}

@@ -78,8 +78,10 @@ async fn serve_tcp(listener: TcpListener, server: Arc<Server>) {
     }
 }
 
+type Script = Box<dyn Fn(&str, usize) -> Answer + Send + Sync>;
+
 struct Server {
-    script: Box<dyn Fn(&str, usize) -> Answer + Send + Sync>,
+    script: Script,
     queries: Arc<AtomicUsize>,
 }
 

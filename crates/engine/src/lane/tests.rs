@@ -163,9 +163,9 @@ impl World {
             model: Model::default(),
             now: 1_000_000,
             next_id: 1,
-            failing: seed % 2 == 0,
+            failing: seed.is_multiple_of(2),
             bursting: false,
-            pausing: seed % 4 == 0,
+            pausing: seed.is_multiple_of(4),
             bytes,
             senders: VecDeque::new(),
             in_flight: Vec::new(),
@@ -450,4 +450,40 @@ fn a_lane_has_one_wake_up_the_earliest() {
             instead_of: None
         })
     );
+}
+
+#[test]
+fn a_pass_that_missed_an_offer_is_followed_by_another() {
+    let bounds = Bounds {
+        in_flight: 1,
+        unrecorded: 2,
+        window: 1,
+        window_bytes: 1000,
+    };
+    let row = Row {
+        due_at: 0,
+        attempt_count: 0,
+        schedule: 0,
+        open: true,
+    };
+    let delivery = |id| Model::delivery(id, &row, 300);
+    // How many offers come while the only page is on its way, and whether that page was enough.
+    for (offers, complete) in [(0, true), (1, true), (2, false), (9, false)] {
+        let lane = lane(bounds);
+        assert_eq!(lane.offer(delivery(1)).senders, 1);
+        assert!(
+            !lane.offer(delivery(2)).pull,
+            "the window is full: it will pull, when it is empty"
+        );
+        assert!(lane.take(true).1.pull);
+        assert!(lane.page_wanted().is_some());
+        for id in 0..offers {
+            let _ = lane.offer(delivery(3 + id));
+        }
+        let page = DuePage {
+            deliveries: vec![delivery(1), delivery(2)],
+            more: false,
+        };
+        assert_eq!(lane.page_read(page).1, complete, "{offers} offers");
+    }
 }

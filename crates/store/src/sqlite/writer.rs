@@ -14,14 +14,14 @@ use crate::error::StoreError;
 
 /// The write-ahead log is copied into the database when it holds this many pages (64 MiB).
 const CHECKPOINT_PAGES: i64 = 16_000;
-/// The writer itself copies the rest when it is no more than this, which takes a few milliseconds:
-/// only when all of the log is copied does it start over instead of growing on.
+/// The writer itself copies the rest when it is no more than this, which takes a few milliseconds,
+/// or when the log has grown to twice its size: only when all of it is copied does it start over.
 const LAST_PAGES: i64 = 2_000;
 
 /// The writer's half that is shared: with callers by the queue, with the task that writes.
 pub(super) struct Writer {
     pub(super) queue: Queue,
-    hands: Mutex<Option<Hands>>,
+    pub(super) hands: Mutex<Option<Hands>>,
     counters: Counters,
     checkpoints: Mutex<Option<Connection>>,
     checkpointing: AtomicBool,
@@ -152,7 +152,8 @@ impl Writer {
         if pages < CHECKPOINT_PAGES || pages == copied {
             return;
         }
-        if pages - copied <= LAST_PAGES && self.finish_checkpoint.swap(false, Ordering::Relaxed) {
+        let short = pages - copied <= LAST_PAGES || pages >= 2 * CHECKPOINT_PAGES;
+        if short && self.finish_checkpoint.swap(false, Ordering::Relaxed) {
             self.note_checkpoint(connection.checkpoint());
         } else if !self.checkpointing.swap(true, Ordering::Relaxed) {
             let writer = Arc::clone(self);

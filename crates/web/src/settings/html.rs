@@ -9,7 +9,9 @@ pub(super) struct Html(String);
 impl Html {
     /// Appends a template that [`html!`] has filled with escaped values.
     pub(super) fn write(&mut self, filled: fmt::Arguments<'_>) {
-        self.0.write_fmt(filled).expect("writing to a string cannot fail");
+        self.0
+            .write_fmt(filled)
+            .expect("writing to a string cannot fail");
     }
 
     /// The page's text.

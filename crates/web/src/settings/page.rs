@@ -27,7 +27,12 @@ pub(super) fn offer(team: &Team, token: &str) -> Html {
 /// A page that says one thing.
 pub(super) fn message(title: &str, text: &str) -> Html {
     let mut page = open(title);
-    html!(page, r#"<main class="card"><h1>{}</h1><p>{}</p></main>"#, title, text);
+    html!(
+        page,
+        r#"<main class="card"><h1>{}</h1><p>{}</p></main>"#,
+        title,
+        text
+    );
     close(page)
 }
 
@@ -119,7 +124,11 @@ fn delivery_table(
             endpoint.map_or("a deleted endpoint", |one| one.url.as_str())
         );
         badge(page, delivery.status().as_str());
-        html!(page, r#"</td><td class="number">{}</td><td>"#, delivery.attempt_count);
+        html!(
+            page,
+            r#"</td><td class="number">{}</td><td>"#,
+            delivery.attempt_count
+        );
         moment(page, Some(delivery.id.created_at()));
         html!(page, "</td></tr>");
     }
@@ -127,7 +136,12 @@ fn delivery_table(
 }
 
 fn badge(page: &mut Html, word: &str) {
-    html!(page, r#"<span class="badge {}">{}</span>"#, word, spaced(word));
+    html!(
+        page,
+        r#"<span class="badge {}">{}</span>"#,
+        word,
+        spaced(word)
+    );
 }
 
 fn moment(page: &mut Html, moment: Option<Timestamp>) {

@@ -78,7 +78,12 @@ impl Transport for Receivers {
     }
 
     fn probe<'a>(&'a self, url: &'a egress::ReceiverUrl) -> BoxFuture<'a, Probe> {
-        let host = url.as_str().split('/').nth(2).unwrap_or_default().to_owned();
+        let host = url
+            .as_str()
+            .split('/')
+            .nth(2)
+            .unwrap_or_default()
+            .to_owned();
         Box::pin(async move {
             match host.as_str() {
                 "new.receiver.dev" => Probe::Unresolved("The name does not resolve yet.".into()),
@@ -124,13 +129,19 @@ impl Rig {
         let path = folder.join("store.db");
         let store = Store::open_sqlite(SqliteOptions { path }).await.unwrap();
         let receivers = Arc::new(Receivers::default());
-        let clock = Arc::new(VirtualClock::starting_at(Timestamp::parse_iso(START).unwrap()));
+        let clock = Arc::new(VirtualClock::starting_at(
+            Timestamp::parse_iso(START).unwrap(),
+        ));
         let plan = |name: &str, endpoints, api_keys| Plan {
             name: name.into(),
             endpoints,
             api_keys,
         };
-        let plans = Plans::new([plan("free", 0, 2), plan("small", 1, 1), plan("scale", 10, 5)]);
+        let plans = Plans::new([
+            plan("free", 0, 2),
+            plan("small", 1, 1),
+            plan("scale", 10, 5),
+        ]);
         let engine_options = EngineOptions {
             plans: plans.unwrap(),
             ..EngineOptions::default()
@@ -158,7 +169,10 @@ impl Rig {
     /// A team on this plan.
     pub(crate) async fn team_on(&self, id: &str, plan: &str) -> Team {
         let made = self.call("POST", "/v1/teams").key(ADMIN);
-        let made = made.json(&json!({"name": id, "id": id, "plan": plan})).send().await;
+        let made = made
+            .json(&json!({"name": id, "id": id, "plan": plan}))
+            .send()
+            .await;
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
         let all = json!(["read", "webhooks:write", "events:write"]);
         Team {
@@ -175,7 +189,10 @@ impl Rig {
     pub(crate) async fn key(&self, team: &str, scopes: Value) -> String {
         let path = format!("/v1/teams/{team}/api-keys");
         let made = self.call("POST", &path).key(ADMIN);
-        let made = made.json(&json!({"name": "k", "scopes": scopes})).send().await;
+        let made = made
+            .json(&json!({"name": "k", "scopes": scopes}))
+            .send()
+            .await;
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
         made.data()["key"].as_str().unwrap().to_owned()
     }
@@ -193,7 +210,12 @@ impl Rig {
     pub(crate) async fn publish(&self, team: &Team) -> String {
         let call = self.call("POST", "/v1/events").key(&team.key);
         let published = call.json(&link_expired("Investors")).send().await;
-        assert_eq!(published.status, StatusCode::ACCEPTED, "{}", published.text());
+        assert_eq!(
+            published.status,
+            StatusCode::ACCEPTED,
+            "{}",
+            published.text()
+        );
         published.data()["id"].as_str().unwrap().to_owned()
     }
 
@@ -201,7 +223,12 @@ impl Rig {
     pub(crate) async fn until(&self, team: &Team, delivery: &str, status: &str) -> Value {
         let path = format!("/v1/deliveries/{delivery}");
         for _ in 0..600 {
-            let found = self.call("GET", &path).key(ADMIN).team(&team.id).send().await;
+            let found = self
+                .call("GET", &path)
+                .key(ADMIN)
+                .team(&team.id)
+                .send()
+                .await;
             assert_eq!(found.status, StatusCode::OK, "{}", found.text());
             if found.data()["status"] == status {
                 return found.data();
@@ -214,9 +241,17 @@ impl Rig {
     /// The deliveries of an event.
     pub(crate) async fn deliveries_of(&self, team: &Team, event: &str) -> Vec<String> {
         let path = format!("/v1/events/{event}");
-        let found = self.call("GET", &path).key(ADMIN).team(&team.id).send().await;
+        let found = self
+            .call("GET", &path)
+            .key(ADMIN)
+            .team(&team.id)
+            .send()
+            .await;
         let deliveries = found.data()["deliveries"].as_array().unwrap().clone();
-        deliveries.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+        deliveries
+            .iter()
+            .map(|one| one["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -257,7 +292,8 @@ impl Call {
 
     pub(crate) fn raw_json(self, text: impl Into<Bytes>) -> Self {
         let text = text.into();
-        self.header("content-type", "application/json").body(Body::from(text))
+        self.header("content-type", "application/json")
+            .body(Body::from(text))
     }
 
     pub(crate) fn body(mut self, body: Body) -> Self {
@@ -315,7 +351,11 @@ impl Answer {
     #[track_caller]
     pub(crate) fn assert_error(&self, status: u16, code: &str) -> String {
         let body = self.json();
-        assert_eq!((self.status.as_u16(), &body["code"]), (status, &json!(code)), "{body}");
+        assert_eq!(
+            (self.status.as_u16(), &body["code"]),
+            (status, &json!(code)),
+            "{body}"
+        );
         assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
         assert_eq!(self.header("content-type"), "application/json");
         let sentence = body["error"].as_str().unwrap();

@@ -25,6 +25,8 @@ CREATE TABLE teams (
 CREATE UNIQUE INDEX teams_by_external_id ON teams (external_id) WHERE deleted_at IS NULL;
 -- The list of teams and its total.
 CREATE INDEX teams_living ON teams (id) WHERE deleted_at IS NULL;
+-- What retention looks through.
+CREATE INDEX teams_deleted ON teams (deleted_at) WHERE deleted_at IS NOT NULL;
 
 -- API keys; a deleted key's row is gone. Keys are looked up in memory, by hash.
 CREATE TABLE api_keys (
@@ -62,10 +64,10 @@ CREATE TABLE endpoints (
     updated_at                 INTEGER NOT NULL, -- last change by hand
     deleted_at                 INTEGER           -- null: living
 ) STRICT;
--- The living: a team's list, its count against the plan, and all of them at start.
-CREATE INDEX endpoints_living ON endpoints (team_id, id) WHERE deleted_at IS NULL;
 -- All that a team's log can refer to.
 CREATE INDEX endpoints_of_team ON endpoints (team_id, id);
+-- The living: a team's list, its count against the plan, and all of them at start.
+CREATE INDEX endpoints_living ON endpoints (team_id, id) WHERE deleted_at IS NULL;
 -- What retention looks through.
 CREATE INDEX endpoints_deleted ON endpoints (deleted_at) WHERE deleted_at IS NOT NULL;
 
@@ -94,12 +96,13 @@ CREATE TABLE deliveries (
     standing        INTEGER NOT NULL,
     attempt_count   INTEGER NOT NULL,
     schedule_start  INTEGER NOT NULL, -- attempts made before its current retry schedule
-    next_attempt_at INTEGER,          -- null once it is finished
+    next_attempt_at INTEGER,          -- null exactly when it is finished
     completed_at    INTEGER,          -- null while it is owed
     test            INTEGER NOT NULL
 ) STRICT;
 -- What an endpoint is owed, in the order it is due. Holds only what is owed.
-CREATE INDEX deliveries_due ON deliveries (endpoint_id, next_attempt_at, id) WHERE standing < 2;
+CREATE INDEX deliveries_due ON deliveries (endpoint_id, next_attempt_at, id)
+    WHERE next_attempt_at IS NOT NULL;
 -- A team's whole log, newest first.
 CREATE INDEX deliveries_of_team ON deliveries (team_id, id);
 -- The log by endpoint and by status: a page is a merge of few ranges of this index, however many
