@@ -1,6 +1,8 @@
 //! Hides how a body is read: bounded whatever it declares, said to be JSON, and checked field by
 //! field with a JSON pointer to what is wrong.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
@@ -128,8 +130,19 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let pointer = pointer(error.path());
-        Problem::payload(pointer, error.into_inner().to_string())
+        let expected = error.into_inner().to_string();
+        // Both may repeat what the client sent, at any length.
+        Problem::payload(shortened(&pointer), shortened(&expected))
     })
+}
+
+/// A text that may be a client's, cut where it gets too long for a sentence.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 300;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// A path as a JSON pointer (RFC 6901).
@@ -201,6 +214,18 @@ mod tests {
             assert_eq!(found, expected, "{body}");
         }
         assert!(parse::<Sample>(br#"{"name":"a","scopes":null}"#).is_ok());
+    }
+
+    #[test]
+    fn a_sentence_repeats_no_more_than_a_little_of_what_was_sent() {
+        let long = "é".repeat(200_000);
+        for body in [
+            format!(r#"{{"name":"a","{long}":1}}"#),
+            format!(r#"{{"name":"a","scopes":"{long}"}}"#),
+        ] {
+            let sentence = parse::<Sample>(body.as_bytes()).unwrap_err().sentence();
+            assert!(sentence.chars().count() < 650, "{}", sentence.len());
+        }
     }
 
     #[test]

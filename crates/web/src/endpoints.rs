@@ -19,16 +19,16 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::authority::{PathId, TeamRead, TeamWrite};
-use crate::body::{self, BODY_MAX, Json, OptionalJson, RawJson, check_text, required};
+use crate::body::{self, BODY_MAX, Json, OptionalJson, RawJson, check_text, required, shortened};
 use crate::problem::Problem;
 use crate::query::{PageParameters, Paging};
 use crate::render::{self, Answer, Id, List, Moment};
 
 const DESCRIPTION_MAX: usize = 500;
 /// How long an old secret stays in use where a rotation does not say: a day (contract).
-const OVERLAP: u32 = 86_400;
+const OVERLAP: u64 = 86_400;
 /// The longest it may stay in use: a week.
-const OVERLAP_MAX: u32 = 604_800;
+const OVERLAP_MAX: f64 = 604_800.0;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -159,6 +159,7 @@ fn read_subscription(app: &App, names: Option<Vec<String>>) -> Result<Subscripti
         .enumerate()
         .filter(|(_, name)| *name != "*" && app.catalog.get(name).is_none());
     if let Some((index, name)) = unknown.next() {
+        let name = shortened(name);
         return Err(Problem::UnknownEventType(format!(
             "/eventTypes/{index}: unknown event type {name:?}; GET /v1/event-types lists the known ones."
         )));
@@ -301,8 +302,23 @@ async fn delete(
 struct Rotation {
     /// For how many seconds the old secret stays in use; 0: it is replaced at once. A day where
     /// absent.
-    #[schema(minimum = 0, maximum = 604_800, example = 86400)]
-    expire_old_after_seconds: Option<u32>,
+    #[schema(value_type = Option<u32>, minimum = 0, maximum = 604_800, example = 86400)]
+    expire_old_after_seconds: Option<serde_json::Value>,
+}
+
+impl Rotation {
+    fn overlap(&self) -> Result<Duration, Problem> {
+        let Some(value) = &self.expire_old_after_seconds else {
+            return Ok(Duration::from_secs(OVERLAP));
+        };
+        // A number such as 60.0 is whole too, in JSON.
+        let whole = value.as_f64().filter(|number| number.fract() == 0.0);
+        let seconds = whole.filter(|number| (0.0..=OVERLAP_MAX).contains(number));
+        let expected = || format!("expected a whole number from 0 to {OVERLAP_MAX}");
+        let seconds =
+            seconds.ok_or_else(|| Problem::payload("/expireOldAfterSeconds", expected()))?;
+        Ok(Duration::from_secs_f64(seconds))
+    }
 }
 
 /// An endpoint with its new secret.
@@ -342,14 +358,7 @@ async fn rotate_secret(
     State(app): State<App>,
     OptionalJson(rotation): OptionalJson<Rotation>,
 ) -> Result<Response, Problem> {
-    let seconds = rotation.expire_old_after_seconds.unwrap_or(OVERLAP);
-    if seconds > OVERLAP_MAX {
-        return Err(Problem::payload(
-            "/expireOldAfterSeconds",
-            format!("expected a whole number from 0 to {OVERLAP_MAX}"),
-        ));
-    }
-    let overlap = Duration::from_secs(seconds.into());
+    let overlap = rotation.overlap()?;
     let (secret, endpoint) = app.engine.rotate_secret(writer.id(), id, overlap).await?;
     let codec = app.engine.store().codec();
     Ok(render::ok(RotatedEndpoint::of(&secret, &endpoint, codec)))

@@ -141,7 +141,8 @@ async fn publish(
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
         return Ok(None);
     };
     let wrong =
@@ -150,6 +151,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         .to_str()
         .map_err(|_| wrong("expected printable ASCII characters"))?;
     event::check_idempotency_key(key).map_err(|rule| wrong(&rule))?;
+    if values.next().is_some() {
+        return Err(wrong("expected it only once"));
+    }
     Ok(Some(key.to_owned()))
 }
 

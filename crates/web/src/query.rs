@@ -9,6 +9,7 @@ use url::form_urlencoded;
 use utoipa::IntoParams;
 
 use crate::App;
+use crate::body::shortened;
 use crate::problem::Problem;
 
 /// Items a page where the query does not say.
@@ -39,6 +40,7 @@ impl Query {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if !known.contains(&name.as_ref()) {
+                let name = shortened(&name);
                 return Err(Problem::InvalidRequest(format!(
                     "There is no query parameter {name:?} here; there are {}.",
                     known.join(", ")

@@ -67,7 +67,12 @@ struct NewTeam {
     #[schema(example = "scale")]
     plan: Option<String>,
     /// Your own id for the team: 1 to 64 characters of `A-Z a-z 0-9 - _ .`. A UUID where absent.
-    #[schema(max_length = 64, example = "team_42")]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$",
+        example = "team_42"
+    )]
     id: Option<String>,
 }
 

@@ -317,7 +317,7 @@ async fn a_rotation_shows_the_new_secret_and_says_how_long_the_old_one_lasts() {
         &rig,
         &team,
         &rotate,
-        &json!({"expireOldAfterSeconds": 604_800}),
+        &json!({"expireOldAfterSeconds": 604_800.0}),
     )
     .await;
     assert!(

@@ -10,6 +10,7 @@ mod deliveries;
 mod document;
 mod endpoints;
 mod errors;
+mod log;
 mod publishing;
 mod rates;
 mod rig;

@@ -234,6 +234,12 @@ async fn keys_that_are_no_idempotency_keys() {
             "{sentence}"
         );
     }
+    let twice = rig.call("POST", "/v1/events").key(&team.key);
+    let twice = twice
+        .header("idempotency-key", "k")
+        .header("idempotency-key", "l");
+    let twice = twice.json(&link_expired("a")).send().await;
+    twice.assert_error(400, "invalid_request");
     let call = rig
         .call("POST", "/v1/events/batch")
         .key(&team.key)
