@@ -64,7 +64,7 @@ pub enum Retried {
 }
 
 impl Store {
-    /// Gives a delivery in any state a fresh schedule, due now.
+    /// Gives a delivery in any state a fresh schedule, due `now` by the clock that retries wait by.
     pub async fn retry_delivery(
         &self,
         team: TeamId,
@@ -92,7 +92,8 @@ impl Store {
     }
 
     /// Gives an endpoint's dead letters of a range fresh schedules, in small commits; how many.
-    /// Goes through the range once by id, so none is retried twice by one call.
+    /// Goes through the range once by id, so none is retried twice by one call. `now` is by the
+    /// clock that retries wait by.
     pub async fn retry_dead_letters(
         &self,
         team: TeamId,
