@@ -47,6 +47,16 @@ impl Api {
         Self { address, headers }
     }
 
+    /// A caller without a key.
+    pub fn to(address: SocketAddr) -> Self {
+        Self::new(address, vec![])
+    }
+
+    /// Its key; empty where it has none.
+    pub fn key(&self) -> &str {
+        self.headers.first().map_or("", |(_, key)| key)
+    }
+
     /// The same caller, at the service's address after a restart.
     #[must_use]
     pub fn moved_to(&self, address: SocketAddr) -> Self {

@@ -9,7 +9,10 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 /// The program, not yet started: without any setting in its environment, and ended with us.
-pub(crate) fn program(arguments: &[&str]) -> Result<Command> {
+///
+/// # Errors
+/// Where it was not built.
+pub fn program(arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new(path()?);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("VK_WEBHOOKS_") {

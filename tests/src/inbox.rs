@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::Result;
 use local_receiver::{Answer, Arrival, Authority, Receiver};
+use rustls::ServerConfig;
 use signature::{Scheme, Verifier};
 
 #[derive(Default)]
@@ -24,7 +25,15 @@ pub struct Inbox {
 impl Inbox {
     /// A new one, with a certificate of `authority`.
     pub async fn open(authority: &Authority) -> Result<Self> {
-        let tls = authority.server_config(&["localhost", "127.0.0.1"])?;
+        Self::start(Some(authority.server_config(&["localhost", "127.0.0.1"])?)).await
+    }
+
+    /// A new one without TLS.
+    pub async fn open_plain() -> Result<Self> {
+        Self::start(None).await
+    }
+
+    async fn start(tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let pages = Arc::new(Mutex::new(Pages::default()));
         let book = Arc::clone(&pages);
         let handler = move |arrival: Arrival| {
@@ -35,7 +44,7 @@ impl Inbox {
         };
         Ok(Self {
             pages,
-            receiver: Receiver::start(0, Some(tls), handler).await?,
+            receiver: Receiver::start(0, tls, handler).await?,
         })
     }
 

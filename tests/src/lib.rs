@@ -12,7 +12,7 @@ mod service;
 mod wait;
 
 pub use api::{Api, Reply};
-pub use binary::{Output, TempDir, run};
+pub use binary::{Output, TempDir, program, run};
 pub use inbox::{Inbox, unix_seconds, verify};
 pub use local_receiver::{Answer, Arrival, Authority};
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};

@@ -58,6 +58,11 @@ impl Setup {
         Inbox::open(&self.authority).await
     }
 
+    /// A receiver without TLS.
+    pub async fn plain_inbox(&self) -> Result<Inbox> {
+        Inbox::open_plain().await
+    }
+
     /// A service that may reach loopback, with these options more.
     pub async fn start(&self, options: &[&str]) -> Result<Service> {
         let ca_file = self.folder.file("ca.pem");
@@ -142,7 +147,7 @@ impl Service {
 
     /// Somebody without a key.
     pub fn stranger(&self) -> Api {
-        Api::new(self.address, vec![])
+        Api::to(self.address)
     }
 
     /// The operator.

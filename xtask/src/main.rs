@@ -1,9 +1,9 @@
 //! The project's chores: `cargo xtask test` proves that it works, `cargo xtask bench` says how
 //! fast it is.
 //!
-//! Rooms, in reading order: [`test`] is the list of checks, [`command`] runs a program and judges
-//! it, [`tools`] brings the programs a check needs, [`service`] starts the real binary for checks
-//! from outside, [`bench`] builds and runs the benchmark.
+//! Rooms, in reading order: `test` is the list of checks, `command` runs a program and judges
+//! it, `tools` brings the programs a check needs, `service` starts the real binary for checks
+//! from outside, `bench` builds and runs the benchmark.
 
 mod bench;
 mod command;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, program, root, run as must_run, run_watched};
+use crate::command::{cargo, program, root, run as must_run, run_watched, target_dir};
 use crate::service::Service;
 use crate::tools;
 
@@ -221,6 +221,9 @@ fn receivers() -> Result<Count> {
 /// schemathesis against the served document of a real service with a team in it.
 fn api() -> Result<Count> {
     let tool = tools::schemathesis()?;
+    // It leaves its notes where it runs.
+    let notes = target_dir().join("tools/schemathesis-notes");
+    std::fs::create_dir_all(&notes)?;
     let service = Service::start()?;
     let team = service.create_team()?;
     let mut command = program(tool, &["run"]);
@@ -234,7 +237,10 @@ fn api() -> Result<Count> {
         // Bounded and repeatable: a failure found once is found again.
         .args(["--seed", "20260401", "--max-examples", "20"])
         .args(["--request-timeout", "15", "--no-color"])
-        .current_dir(root());
+        // Rules beyond a schema's words (a moment in the future, a URL whose host is public) make
+        // requests wrong that the schema allows; that each has its documented answer is checked.
+        .args(["--exclude-checks", "positive_data_acceptance"])
+        .current_dir(notes);
     must_run(command).context("what schemathesis found is above")?;
     service.stop()?;
     Ok(ONE)

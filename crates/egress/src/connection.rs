@@ -122,9 +122,11 @@ impl Connection {
         self.reusable && self.driver.is_some() && self.sender.is_ready()
     }
 
-    /// Sends a `POST` and reads the answer into `received`.
+    /// Sends a `POST` to `url`, which is of this connection's origin, and reads the answer into
+    /// `received`.
     pub(crate) async fn post(
         &mut self,
+        url: &ReceiverUrl,
         mut headers: HeaderMap,
         body: Bytes,
         received: &mut Received,
@@ -133,10 +135,10 @@ impl Connection {
         self.gauge.begin();
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
-        headers.insert(HOST, self.url.authority().clone());
+        headers.insert(HOST, url.authority().clone());
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.url.target().clone();
+        *request.uri_mut() = url.target().clone();
         *request.headers_mut() = headers;
         let gauge = self.gauge.clone();
         hyper::ext::on_informational(&mut request, move |_| gauge.count_interim());
@@ -250,4 +252,41 @@ fn text_of(headers: &HeaderMap) -> Vec<(String, String)> {
             (name.as_str().to_owned(), value)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::attempt::Reason;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::failure;
+    use crate::policy::Policy;
+
+    #[tokio::test]
+    async fn a_receiver_that_speaks_before_it_is_asked_is_no_http_server() {
+        let policy = Policy {
+            allow: vec![],
+            allow_http: true,
+        };
+        let url = ReceiverUrl::parse("http://example.com/", &policy).unwrap();
+        for banner in ["SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 200 OK\r\n\r\n"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let tcp = TcpStream::connect(address).await.unwrap();
+            let (mut peer, _) = listener.accept().await.unwrap();
+            peer.write_all(banner.as_bytes()).await.unwrap();
+            tcp.readable().await.unwrap();
+            let mut connection = Connection::open(Wire::Plain(tcp), &url, address)
+                .await
+                .unwrap();
+            let mut received = Received::default();
+            let post = connection.post(&url, HeaderMap::new(), Bytes::new(), &mut received);
+            let broken = post.await.unwrap_err();
+            let failure = failure::broken(&url, &broken, connection.gauge());
+            assert_eq!(failure.reason, Reason::InvalidResponse, "{broken:?}");
+            assert!(received.into_response().is_none());
+        }
+    }
 }

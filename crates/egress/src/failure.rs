@@ -205,6 +205,9 @@ fn http_meaning(error: Option<&hyper::Error>, gauge: &Gauge) -> (Reason, String)
     let Some(error) = error else {
         return closed(gauge);
     };
+    // A request that was never sent is "canceled", because of what happened before it.
+    let before = error.source().and_then(|source| source.downcast_ref());
+    let error: &hyper::Error = before.unwrap_or(error);
     if error.is_parse_too_large() {
         return (Reason::HeadersTooLarge, TOO_LARGE.to_owned());
     }

@@ -86,6 +86,8 @@ impl Gauge {
 pub(crate) struct Stream {
     wire: Wire,
     gauge: Arc<Gauge>,
+    /// Why no more can be written. What was written since is thrown away.
+    write_error: Option<io::Error>,
 }
 
 pub(crate) enum Wire {
@@ -95,7 +97,24 @@ pub(crate) enum Wire {
 
 impl Stream {
     pub(crate) fn new(wire: Wire, gauge: Arc<Gauge>) -> Self {
-        Self { wire, gauge }
+        Self {
+            wire,
+            gauge,
+            write_error: None,
+        }
+    }
+
+    /// A receiver that refuses a request early (413, 401) answers and closes without reading the
+    /// rest, so that writing the rest fails while the answer is already here. Writing therefore
+    /// never fails: reading tells whether there was an answer, and else how the connection ended.
+    fn written(&mut self, polled: Poll<io::Result<usize>>, len: usize) -> Poll<io::Result<usize>> {
+        match polled {
+            Poll::Ready(Err(error)) => {
+                self.write_error = Some(error);
+                Poll::Ready(Ok(len))
+            }
+            polled => polled,
+        }
     }
 }
 
@@ -117,15 +136,22 @@ impl AsyncRead for Stream {
         this.gauge
             .received
             .fetch_add(buf.filled().len() - before, Relaxed);
-        match polled {
+        let ended = match &polled {
+            Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
             // Many TLS servers close without saying goodbye (close_notify). That is an end like
             // any other to HTTP, which knows by itself whether the response was complete; a
             // body that only the end delimits cannot be told from a cut one (RFC 9112, section
             // 9.8), and there the status, which came whole, counts.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Poll::Ready(Ok(()))
+            Poll::Ready(Err(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+            Poll::Pending => false,
+        };
+        match (ended, this.write_error.take()) {
+            (true, Some(error)) => Poll::Ready(Err(error)),
+            (true, None) => Poll::Ready(Ok(())),
+            (false, kept) => {
+                this.write_error = kept;
+                polled
             }
-            polled => polled,
         }
     }
 }
@@ -136,10 +162,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().wire {
+        let this = self.get_mut();
+        if this.write_error.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let polled = match &mut this.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Wire::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
+        };
+        this.written(polled, buf.len())
     }
 
     fn poll_write_vectored(
@@ -147,10 +178,16 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().wire {
+        let this = self.get_mut();
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        if this.write_error.is_some() {
+            return Poll::Ready(Ok(len));
+        }
+        let polled = match &mut this.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Wire::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-        }
+        };
+        this.written(polled, len)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -163,14 +200,19 @@ impl AsyncWrite for Stream {
     /// hyper flushes once it has written all it has: a flush that succeeds is the request's end.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.write_error.is_some() {
+            return Poll::Ready(Ok(()));
+        }
         let polled = match &mut this.wire {
             Wire::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Wire::Tls(tls) => Pin::new(tls).poll_flush(cx),
         };
-        if matches!(polled, Poll::Ready(Ok(()))) {
-            this.gauge.sent.store(true, Relaxed);
+        match polled {
+            Poll::Ready(Ok(())) => this.gauge.sent.store(true, Relaxed),
+            Poll::Ready(Err(error)) => this.write_error = Some(error),
+            Poll::Pending => return Poll::Pending,
         }
-        polled
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

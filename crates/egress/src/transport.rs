@@ -135,7 +135,7 @@ impl Egress {
         }
         if let Some(kept) = connections.take(url) {
             let copy = (headers.clone(), body.clone());
-            match converse(connections, kept, copy.0, copy.1, progress).await {
+            match converse(connections, kept, url, copy.0, copy.1, progress).await {
                 Err(_) if !progress.answered() => {
                     // The receiver closed it, as it may at any time, before or while the request
                     // was on its way. That is no failure of the receiver's yet.
@@ -145,7 +145,7 @@ impl Egress {
             }
         }
         let connection = self.open(url, progress).await?;
-        converse(connections, connection, headers, body, progress).await
+        converse(connections, connection, url, headers, body, progress).await
     }
 
     async fn open(
@@ -250,6 +250,7 @@ impl Progress {
 async fn converse(
     connections: &Connections,
     mut connection: Connection,
+    url: &ReceiverUrl,
     headers: HeaderMap,
     body: Bytes,
     progress: &mut Progress,
@@ -258,16 +259,15 @@ async fn converse(
     progress.remote = Some(connection.remote());
     progress.gauge = Some(connection.gauge().clone());
     progress.begun = Some(Instant::now());
-    let result = connection.post(headers, body, &mut progress.received).await;
+    let result = connection
+        .post(url, headers, body, &mut progress.received)
+        .await;
     match result {
         Ok(()) => {
             connections.park(connection);
             Ok(())
         }
-        Err(broken) => {
-            let (url, gauge) = (connection.url(), connection.gauge());
-            Err(failure::broken(url, &broken, gauge))
-        }
+        Err(broken) => Err(failure::broken(url, &broken, connection.gauge())),
     }
 }
 

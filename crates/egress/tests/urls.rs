@@ -1,6 +1,6 @@
 //! Which URLs may receive deliveries: a table of notations, and the edges of every address range.
 
-// A test's own helpers fail by panicking, too; clippy exempts only the test functions themselves.
+// What a test calls fails by panicking, too; clippy exempts only the test functions themselves.
 #![allow(clippy::unwrap_used)]
 
 use std::net::IpAddr;

@@ -104,6 +104,7 @@ async fn publish(
             event: event.clone(),
             endpoints: endpoints.clone(),
             idempotency: None,
+            due_at: now(),
             test: false,
         };
         let accepted = store.accept(team, vec![acceptance], now()).await?[0];
@@ -146,7 +147,7 @@ fn settlement(delivery: DeliveryId) -> Settlement {
                 ..Timings::default()
             },
         },
-        schedule_start: 0,
+        due_at: ended_at,
         verdict: Verdict::Delivered,
         ended_at,
     }

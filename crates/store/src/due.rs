@@ -6,9 +6,10 @@ use bytes::Bytes;
 use model::id::{DeliveryId, EndpointId, EventId};
 use model::time::Timestamp;
 
-use crate::driver::{Columns, Query, Unit};
+use crate::driver::{Query, Unit};
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::value::Columns;
 
 // What is owed has a next attempt, and nothing else has: that is what the index is over.
 const DUE: &str = "\
@@ -151,7 +152,7 @@ impl Store {
         let (open, dead) = self
             .read_two(Query::new(COUNT_OPEN, []), Query::new(COUNT_DEAD, []))
             .await?;
-        let count = |rows: crate::driver::Rows| {
+        let count = |rows: crate::value::Rows| {
             let count = rows.first(Columns::int)?.unwrap_or(0);
             Ok(u64::try_from(count).unwrap_or(0))
         };

@@ -6,10 +6,11 @@ use model::health::Health;
 use model::id::{EndpointId, TeamId};
 use model::time::Timestamp;
 
-use crate::driver::{Columns, Commit, Query, Unit, Value, damaged};
+use crate::driver::{Commit, Query, Unit};
 use crate::error::{LimitedError, StoreError};
 use crate::page::{Page, PageRequest};
 use crate::store::Store;
+use crate::value::{Columns, Value, damaged};
 
 macro_rules! columns {
     () => {

@@ -4,11 +4,12 @@ use model::delivery::Delivery;
 use model::event::Event;
 use model::id::{EventId, TeamId};
 
-use crate::driver::{Columns, Query};
+use crate::driver::Query;
 use crate::error::StoreError;
 use crate::log;
 use crate::page::{Page, PageRequest};
 use crate::store::Store;
+use crate::value::Columns;
 
 macro_rules! columns {
     () => {

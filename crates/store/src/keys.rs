@@ -5,10 +5,11 @@ use model::id::{KeyId, TeamId};
 use model::key::{ApiKey, KeyHash, Scopes};
 use model::time::Timestamp;
 
-use crate::driver::{Columns, Commit, Query, Unit};
+use crate::driver::{Commit, Query, Unit};
 use crate::error::{LimitedError, StoreError};
 use crate::page::{Page, PageRequest};
 use crate::store::Store;
+use crate::value::Columns;
 
 macro_rules! columns {
     () => {

@@ -12,7 +12,7 @@
 //! - looking back: `log` (deliveries by any filter), `events`;
 //! - what a team has: `teams`, `endpoints`, `keys`, `tokens`, and `load` (all of it, for the roster);
 //! - `sweep`: retention;
-//! - [`driver`]: the seam, writes and reads as data; `sqlite`: the driver for one file. Its tables,
+//! - [`driver`]: the seam, writes and reads as data ([`value`]); `sqlite`: the driver for one file. Its tables,
 //!   and why each index is there, are described in `sqlite/migrations/`.
 
 mod accept;
@@ -33,6 +33,7 @@ mod store;
 mod sweep;
 mod teams;
 mod tokens;
+pub mod value;
 
 pub use accept::{Acceptance, Accepted, Idempotency};
 pub use due::{DueDelivery, DuePage};

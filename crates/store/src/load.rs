@@ -4,9 +4,10 @@ use model::endpoint::Endpoint;
 use model::key::ApiKey;
 use model::team::Team;
 
-use crate::driver::{Query, damaged};
+use crate::driver::Query;
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::value::damaged;
 use crate::{endpoints, keys, teams};
 
 /// All that the roster holds.

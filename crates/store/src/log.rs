@@ -9,10 +9,11 @@ use model::delivery::{Delivery, EndpointCondition, Status};
 use model::id::{DeliveryId, EndpointId, EventId, TeamId, first_raw_at};
 use model::time::Timestamp;
 
-use crate::driver::{Columns, Query, Value, damaged};
+use crate::driver::Query;
 use crate::error::StoreError;
 use crate::standing::{self, DEAD, DELIVERED, TRIED, UNTRIED};
 use crate::store::Store;
+use crate::value::{Columns, Value, damaged};
 
 macro_rules! delivery_columns {
     () => {

@@ -1,8 +1,9 @@
 //! Hides how a numbered page becomes a limit and an offset.
 
 use crate::StoreError;
-use crate::driver::{Columns, Query, Value};
+use crate::driver::Query;
 use crate::store::Store;
+use crate::value::{Columns, Value};
 
 /// A page of a list, and how many rows there are in all.
 #[derive(Debug)]

@@ -3,10 +3,11 @@
 use model::id::{DeliveryId, EndpointId, TeamId, first_raw_at};
 use model::time::Timestamp;
 
-use crate::driver::{Columns, Commit, Query, Unit, Value};
+use crate::driver::{Commit, Query, Unit};
 use crate::due::SLICE;
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::value::{Columns, Value};
 
 const FIND: &str = "\
     SELECT d.endpoint_id, p.deleted_at FROM deliveries d JOIN endpoints p ON p.id = d.endpoint_id \
@@ -63,7 +64,7 @@ pub enum Retried {
 }
 
 impl Store {
-    /// Gives a delivery in any state a fresh schedule, due now.
+    /// Gives a delivery in any state a fresh schedule, due `now` by the clock that retries wait by.
     pub async fn retry_delivery(
         &self,
         team: TeamId,
@@ -91,7 +92,8 @@ impl Store {
     }
 
     /// Gives an endpoint's dead letters of a range fresh schedules, in small commits; how many.
-    /// Goes through the range once by id, so none is retried twice by one call.
+    /// Goes through the range once by id, so none is retried twice by one call. `now` is by the
+    /// clock that retries wait by.
     pub async fn retry_dead_letters(
         &self,
         team: TeamId,

@@ -9,9 +9,10 @@ use model::id::{DeliveryId, EndpointId};
 use model::retry::Verdict;
 use model::time::Timestamp;
 
-use crate::driver::{Unit, Value};
+use crate::driver::Unit;
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::value::Value;
 
 const INSERT_ATTEMPT: &str = "\
     INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, status_code, \

@@ -3,8 +3,8 @@
 
 use model::delivery::State;
 
-use crate::driver::damaged;
 use crate::error::StoreError;
+use crate::value::damaged;
 
 /// Owed, not yet tried.
 pub(crate) const UNTRIED: i64 = 0;

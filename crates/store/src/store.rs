@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::id::{Id, IdAllocator, IdCodec};
 use model::time::Timestamp;
 
-use crate::driver::{Commit, Driver, Line, Query, Rows, Stats, Unit, damaged};
+use crate::driver::{Commit, Driver, Line, Query, Stats, Unit};
 use crate::error::{OpenError, StoreError};
 use crate::sqlite::{SqliteDriver, SqliteOptions};
+use crate::value::{Rows, damaged};
 
 const ID_KEY: &str = "SELECT value FROM meta WHERE key = 'id_key'";
 const LAST_IDS: &str = "\

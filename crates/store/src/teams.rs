@@ -4,10 +4,11 @@ use model::id::{Id, TeamId};
 use model::team::Team;
 use model::time::Timestamp;
 
-use crate::driver::{Columns, Commit, Query, Unit};
+use crate::driver::{Commit, Query, Unit};
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest};
 use crate::store::Store;
+use crate::value::Columns;
 
 macro_rules! columns {
     () => {

@@ -3,9 +3,10 @@
 use model::id::TeamId;
 use model::time::Timestamp;
 
-use crate::driver::{Columns, Commit, Query, Unit, Value};
+use crate::driver::{Commit, Query, Unit};
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::value::{Columns, Value};
 
 const PUT: &str = "INSERT INTO tokens (kind, hash, team_id, expires_at) VALUES ($1, $2, $3, $4)";
 const FIND: &str = "SELECT team_id FROM tokens WHERE kind = $1 AND hash = $2 AND expires_at > $3";

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::attempt::{RESPONSE_BODY_MAX, Reason};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vk_egress::Connections;
 
@@ -531,26 +531,26 @@ async fn a_receiver_that_reads_nothing_is_told_apart_from_one_that_does_not_answ
     }
 }
 
-#[tokio::test]
-async fn an_answer_before_the_body_was_read_counts() {
-    let address = peer(|mut stream, _| async move {
-        stream
-            .write_all(b"HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n")
-            .await?;
-        stay(stream).await
-    })
-    .await;
-    let url = url(format!("http://{address}/"));
-    let (connections, body) = (Connections::default(), Bytes::from(vec![0; 64 << 20]));
-    let exchange = post_with(
-        &egress(None, None),
-        &connections,
-        &url,
-        body,
-        Duration::from_secs(5),
-    )
-    .await;
-    assert_eq!(response(exchange).status, 413);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_before_the_body_was_read_counts_also_if_the_connection_is_closed() {
+    for closes in [false, true] {
+        let address = peer(move |mut stream, _| async move {
+            stream.read_exact(&mut [0; 5]).await?;
+            stream
+                .write_all(b"HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n")
+                .await?;
+            // Closing with bytes unread resets the connection.
+            if closes { Ok(()) } else { stay(stream).await }
+        })
+        .await;
+        let (egress, url) = (egress(None, None), url(format!("http://{address}/")));
+        for length in [0, 1 << 10, 256 << 10, 16 << 20].repeat(10) {
+            let (connections, body) = (Connections::default(), Bytes::from(vec![0; length]));
+            let deadline = Duration::from_secs(10);
+            let exchange = post_with(&egress, &connections, &url, body, deadline).await;
+            assert_eq!(response(exchange).status, 413, "{length} {closes}");
+        }
+    }
 }
 
 #[tokio::test]

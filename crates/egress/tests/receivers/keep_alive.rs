@@ -83,6 +83,30 @@ async fn a_connection_serves_one_origin_only() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_serves_every_path_of_its_origin() {
+    let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let address = peer(move |mut stream, number| {
+        let seen = seen.clone();
+        async move {
+            while let Some(request) = read_request(&mut stream).await {
+                let line = request.lines().next().unwrap().to_owned();
+                seen.send((number, line)).unwrap();
+                stream.write_all(OK).await?;
+            }
+            Ok(())
+        }
+    })
+    .await;
+    let (egress, connections) = (egress(None, None), Connections::default());
+    for path in ["one", "two?three"] {
+        let url = url(format!("http://{address}/{path}"));
+        response(post(&egress, &connections, &url).await);
+        let expected = (0, format!("POST /{path} HTTP/1.1"));
+        assert_eq!(requests.recv().await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
 async fn dropping_the_connections_closes_them() {
     let (gone, mut closed) = tokio::sync::mpsc::unbounded_channel();
     let address = peer(move |stream, _| {

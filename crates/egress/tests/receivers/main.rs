@@ -1,7 +1,7 @@
 //! Real sockets on loopback: receivers of every temper, a name server that lies, and certificates
 //! that are wrong, each with the reason the transport must give.
 
-// A test's own helpers fail by panicking, too; clippy exempts only the test functions themselves.
+// What a test calls fails by panicking, too; clippy exempts only the test functions themselves.
 #![allow(clippy::unwrap_used)]
 
 mod certificates;

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, ErrorCode};
 
-use crate::driver::{Query, Rows, Value};
+use crate::driver::Query;
 use crate::error::StoreError;
+use crate::value::{Rows, Value};
 
 /// More than the store's statements, so that none is ever prepared twice.
 const STATEMENTS_KEPT: usize = 256;

@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use rusqlite::OpenFlags;
 
-use crate::driver::{Commit, Driver, Line, Pending, Query, Rows, Stats, Unit};
+use crate::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
 use crate::error::{OpenError, StoreError};
+use crate::value::Rows;
 use connection::Connection;
 use queue::{Bounds, Queue};
 use readers::{READERS, Readers};

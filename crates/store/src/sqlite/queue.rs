@@ -8,7 +8,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::driver::{Commit, Line, Unit};
 use crate::error::StoreError;
 
-/// How much waits and how much goes into one transaction.
+/// How much waits, how much goes into one transaction, and how long the log grows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// Units that wait to be published.
@@ -21,6 +21,8 @@ pub(super) struct Bounds {
     pub(super) batch_units: usize,
     /// Statements in one transaction: about 20 ms of work.
     pub(super) batch_statements: usize,
+    /// Pages of write-ahead log at which it is copied into the database.
+    pub(super) checkpoint_pages: i64,
 }
 
 impl Default for Bounds {
@@ -31,6 +33,7 @@ impl Default for Bounds {
             recording_bytes: 32 << 20,
             batch_units: 1024,
             batch_statements: 8192,
+            checkpoint_pages: 16_000, // 64 MiB
         }
     }
 }
@@ -45,7 +48,7 @@ pub(super) struct Job {
 
 /// The two queues.
 pub(super) struct Queue {
-    bounds: Bounds,
+    pub(super) bounds: Bounds,
     waiting: Mutex<Waiting>,
     arrived: Notify,
     /// Room for recording, in KiB.

@@ -6,8 +6,9 @@ use tokio::sync::Semaphore;
 
 use super::connection::{Connection, meaning};
 use super::queue::closed;
-use crate::driver::{Query, Rows};
+use crate::driver::Query;
 use crate::error::StoreError;
+use crate::value::Rows;
 
 /// Reads at the same time. More would not be quicker and each keeps its own page cache.
 pub(super) const READERS: usize = 4;

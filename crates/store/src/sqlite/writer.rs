@@ -12,12 +12,6 @@ use super::queue::{Job, Queue};
 use crate::driver::{Commit, Stats, Unit};
 use crate::error::StoreError;
 
-/// The write-ahead log is copied into the database when it holds this many pages (64 MiB).
-const CHECKPOINT_PAGES: i64 = 16_000;
-/// The writer itself copies the rest when it is no more than this, which takes a few milliseconds,
-/// or when the log has grown to twice its size: only when all of it is copied does it start over.
-const LAST_PAGES: i64 = 2_000;
-
 /// The writer's half that is shared: with callers by the queue, with the task that writes.
 pub(super) struct Writer {
     pub(super) queue: Queue,
@@ -143,16 +137,17 @@ impl Writer {
         }
     }
 
-    /// Has the log copied into the database when it has grown: off the writer's path but for a
-    /// last short piece.
+    /// Has the log copied into the database when it has grown: off the writer's path, but for a
+    /// short rest, since only when all of it is copied does the log start over instead of growing.
     fn mind_the_log(self: &Arc<Self>, connection: &Connection) {
         let Ok((pages, copied)) = connection.log_state() else {
-            return; // Only told to decide about housekeeping; the next commit asks again.
+            return; // Only asked for to decide about housekeeping; the next commit asks again.
         };
-        if pages < CHECKPOINT_PAGES || pages == copied {
+        let enough = self.queue.bounds.checkpoint_pages;
+        if pages < enough || pages == copied {
             return;
         }
-        let short = pages - copied <= LAST_PAGES || pages >= 2 * CHECKPOINT_PAGES;
+        let short = pages - copied <= enough / 8 || pages >= 2 * enough;
         if short && self.finish_checkpoint.swap(false, Ordering::Relaxed) {
             self.note_checkpoint(connection.checkpoint());
         } else if !self.checkpointing.swap(true, Ordering::Relaxed) {
@@ -173,7 +168,7 @@ impl Writer {
                 let state = connection.checkpoint();
                 let left = state.as_ref().map_or(0, |(pages, copied)| pages - copied);
                 self.note_checkpoint(state);
-                if left <= LAST_PAGES / 4 {
+                if left <= self.queue.bounds.checkpoint_pages / 32 {
                     break;
                 }
             }

@@ -286,14 +286,18 @@ async fn a_fresh_schedule_asked_for_meanwhile_survives_a_failure_and_yields_to_a
         house
             .settle(settlement(id, 1, Verdict::RetryAt(at(10))))
             .await;
-        // The second attempt is under way, taken with schedule_start 0.
+        // The second attempt is under way, of a delivery that was due at 10.
         let retried = house
             .store
             .retry_delivery(house.team, id, at(20))
             .await
             .unwrap();
         assert_eq!(retried, Retried::Fresh(endpoint));
-        house.settle(settlement(id, 2, verdict)).await;
+        let under_way = Settlement {
+            due_at: at(10),
+            ..settlement(id, 2, verdict)
+        };
+        house.settle(under_way).await;
         let due = house
             .store
             .due(endpoint, at(20), None, 9, 9)

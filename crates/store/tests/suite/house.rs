@@ -115,7 +115,10 @@ impl House {
         endpoints: &[EndpointId],
         millis: i64,
     ) -> Accepted {
-        let events = vec![acceptance(event_type, endpoints)];
+        let events = vec![Acceptance {
+            due_at: at(millis),
+            ..acceptance(event_type, endpoints)
+        }];
         let accepted = self.store.accept(self.team, events, at(millis)).await;
         accepted.expect("it is accepted")[0]
     }
@@ -164,6 +167,7 @@ pub(crate) fn acceptance(event_type: &str, endpoints: &[EndpointId]) -> Acceptan
         },
         endpoints: endpoints.to_vec(),
         idempotency: None,
+        due_at: at(0),
         test: false,
     }
 }
@@ -190,7 +194,7 @@ pub(crate) fn attempt(number: u32, outcome: Outcome) -> Attempt {
     }
 }
 
-/// The settlement of the `number`-th attempt of a delivery on its first schedule.
+/// The settlement of the `number`-th attempt of a delivery that was due at the beginning.
 pub(crate) fn settlement(delivery: DeliveryId, number: u32, verdict: Verdict) -> Settlement {
     let outcome = match verdict {
         Verdict::Delivered => Outcome::Delivered,
@@ -199,7 +203,7 @@ pub(crate) fn settlement(delivery: DeliveryId, number: u32, verdict: Verdict) ->
     Settlement {
         delivery,
         attempt: attempt(number, outcome),
-        schedule_start: 0,
+        due_at: at(0),
         verdict,
         ended_at: at(i64::from(number) * 10),
     }

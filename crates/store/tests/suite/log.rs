@@ -156,7 +156,7 @@ async fn every_filter_finds_what_a_walk_over_everything_finds() {
     }
     assert_eq!(filters, 6 * 7 * 3 * 2 * 3);
     assert!(
-        found > 150,
+        found > 120,
         "only {found} of the filters found anything: they prove little"
     );
 }

@@ -8,7 +8,7 @@ use model::delivery::State;
 use model::id::{DeliveryId, EndpointId};
 use model::retry::Verdict;
 use proptest::prelude::*;
-use store::{Retried, RetryFilter, Settlement};
+use store::{Acceptance, Retried, RetryFilter, Settlement};
 
 use crate::house::{House, acceptance, at, settlement};
 
@@ -98,7 +98,7 @@ impl Model {
         let ended = Some(settlement.ended_at.as_millis() - at(0).as_millis());
         match settlement.verdict {
             Verdict::Delivered => (delivery.state, delivery.ended) = (State::Delivered, ended),
-            _ if delivery.start != settlement.schedule_start => delivery.start = delivery.attempts,
+            _ if at(delivery.due) != settlement.due_at => delivery.start = delivery.attempts,
             Verdict::RetryAt(when) => delivery.due = when.as_millis() - at(0).as_millis(),
             Verdict::DeadLetter => (delivery.state, delivery.ended) = (State::DeadLetter, ended),
         }
@@ -131,7 +131,10 @@ async fn run(steps: Vec<Step>) {
                     .collect();
                 let batch = wanted
                     .iter()
-                    .map(|endpoints| acceptance("a", endpoints))
+                    .map(|endpoints| Acceptance {
+                        due_at: at(model.now),
+                        ..acceptance("a", endpoints)
+                    })
                     .collect();
                 let accepted = house
                     .store
@@ -168,7 +171,7 @@ async fn run(steps: Vec<Step>) {
                     more => Verdict::RetryAt(at(model.now + i64::from(more))),
                 };
                 let settlement = Settlement {
-                    schedule_start: taken.start,
+                    due_at: at(taken.due),
                     ended_at: at(model.now),
                     ..settlement(id, taken.attempts + 1, verdict)
                 };

@@ -2,7 +2,7 @@
 
 use model::id::EndpointId;
 use model::retry::Verdict;
-use store::{Accepted, Idempotency, PageRequest, TokenKind};
+use store::{Accepted, Idempotency, PageRequest, Settlement, TokenKind};
 
 use crate::house::{House, acceptance, at, settlement};
 
@@ -66,9 +66,11 @@ async fn old_finished_events_go_and_others_stay() {
     assert!(!is_there(&house, old).await);
     assert!(is_there(&house, owed).await, "it is still owed");
     assert!(is_there(&house, young).await);
-    house
-        .settle(settlement(owed.delivery(0), 1, Verdict::DeadLetter))
-        .await;
+    let given_up = Settlement {
+        due_at: at(1),
+        ..settlement(owed.delivery(0), 1, Verdict::DeadLetter)
+    };
+    house.settle(given_up).await;
     assert_eq!(sweep(&house, 200, Some(100), 100).await.0, 3);
     assert!(
         !is_there(&house, owed).await,

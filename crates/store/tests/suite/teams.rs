@@ -225,7 +225,7 @@ async fn a_key_is_kept_touched_and_deleted() {
     };
     assert_eq!(
         store.keys(house.team, FIRST).await.unwrap().rows,
-        [expected.clone()]
+        std::slice::from_ref(&expected)
     );
     assert_eq!(store.load().await.unwrap().keys, [expected]);
     assert_eq!(

@@ -1,8 +1,7 @@
-//! Group commit, its failures, and the plans of every statement, seen from inside the driver.
+//! Every statement is planned as it should be: none walks over a table, none sorts.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use model::attempt::{Attempt, Outcome, Timings};
@@ -15,246 +14,10 @@ use model::key::{ApiKey, KeyHash, Scopes};
 use model::retry::Verdict;
 use model::time::Timestamp;
 
-use super::*;
-use crate::driver::{Columns, Value};
+use super::super::*;
+use super::{Folder, driver};
+use crate::value::Value;
 use crate::*;
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("vk-sqlite-test-{}-{number}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder left behind is litter, not a failed test.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-async fn driver(folder: &Folder) -> SqliteDriver {
-    let path = folder.0.join("store.db");
-    SqliteDriver::open(SqliteOptions { path }).await.unwrap()
-}
-
-const PUT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)";
-const DROP: &str = "DELETE FROM meta WHERE key = $1";
-
-fn put(key: &str) -> Unit {
-    Unit::of(PUT, [key.to_owned().into(), Bytes::new().into()])
-}
-
-async fn keys(driver: &SqliteDriver) -> Vec<String> {
-    let query = Query::new(
-        "SELECT key FROM meta WHERE key <> 'id_key' ORDER BY key",
-        [],
-    );
-    let rows = driver.read(vec![query]).await.unwrap().remove(0);
-    rows.decode(Columns::text).unwrap()
-}
-
-/// Submits units at the same time, so that they share a transaction.
-async fn together(driver: &SqliteDriver, units: Vec<Unit>) -> Vec<Result<Commit, StoreError>> {
-    let before = driver.stats().commits;
-    // The runtime has one thread: the writer sees none of them before all are queued.
-    let waiting: Vec<_> = units
-        .into_iter()
-        .map(|unit| {
-            let writer = Arc::clone(&driver.writer);
-            tokio::spawn(async move { writer.queue.submit(Line::Recording, unit).await })
-        })
-        .collect();
-    let mut results = Vec::new();
-    for result in waiting {
-        results.push(result.await.unwrap());
-    }
-    assert!(
-        driver.stats().commits - before <= 2,
-        "they were not together"
-    );
-    results
-}
-
-#[tokio::test]
-async fn a_commit_is_on_disk_and_both_pragmas_say_so() {
-    let folder = Folder::new();
-    let driver = driver(&folder).await;
-    let hands = driver.writer.hands.lock().unwrap();
-    let raw = &hands.as_ref().unwrap().connection.raw;
-    let text = |pragma: &str| {
-        raw.query_row(pragma, [], |row| row.get::<_, String>(0))
-            .unwrap()
-    };
-    let number = |pragma: &str| {
-        raw.query_row(pragma, [], |row| row.get::<_, i64>(0))
-            .unwrap()
-    };
-    assert_eq!(text("PRAGMA journal_mode"), "wal");
-    assert_eq!(number("PRAGMA synchronous"), 2, "FULL");
-    assert_eq!(number("PRAGMA wal_autocheckpoint"), 0);
-    assert_eq!(
-        number("PRAGMA application_id"),
-        i64::from(migrate::APPLICATION_ID)
-    );
-    assert_eq!(number("PRAGMA user_version"), migrate::VERSION as i64);
-}
-
-#[tokio::test]
-async fn a_guarded_unit_is_undone_alone() {
-    let folder = Folder::new();
-    let driver = driver(&folder).await;
-    let mut refused = put("refused");
-    refused.guard(DROP, ["no such key".into()], 1);
-    let mut held = put("held");
-    held.guard(DROP, ["no such key".into()], 0);
-    let results = together(&driver, vec![put("a"), refused, put("b"), held]).await;
-    let done = Ok(Commit::Done { affected: 1 });
-    let expected = [
-        done.clone(),
-        Ok(Commit::Refused { statement: 1 }),
-        done.clone(),
-        done,
-    ];
-    assert_eq!(results, expected);
-    assert_eq!(keys(&driver).await, ["a", "b", "held"]);
-}
-
-#[tokio::test]
-async fn a_bad_unit_fails_alone() {
-    let folder = Folder::new();
-    let driver = driver(&folder).await;
-    let mut twice = put("once");
-    twice.add(PUT, ["once".into(), Bytes::new().into()]);
-    let mut guarded = put("guarded");
-    guarded.guard("INSERT INTO meta (key) VALUES ($1)", ["no value".into()], 1);
-    let nonsense = Unit::of("INSERT INTO no_such_table VALUES ($1)", [Value::Null]);
-    let units = vec![put("a"), twice, guarded, nonsense, put("b")];
-    let results = together(&driver, units).await;
-    let fine: Vec<_> = results.iter().map(Result::is_ok).collect();
-    assert_eq!(fine, [true, false, false, false, true]);
-    for result in &results[1..4] {
-        assert!(matches!(result, Err(StoreError::Internal(_))), "{result:?}");
-    }
-    assert_eq!(keys(&driver).await, ["a", "b"]);
-}
-
-fn limit_pages(driver: &SqliteDriver, pages: i64) {
-    let hands = driver.writer.hands.lock().unwrap();
-    let raw = &hands.as_ref().unwrap().connection.raw;
-    raw.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
-        .unwrap();
-}
-
-#[tokio::test]
-async fn a_full_disk_refuses_writes_until_there_is_room_again() {
-    let folder = Folder::new();
-    let driver = driver(&folder).await;
-    limit_pages(&driver, 1); // SQLite takes what is used already.
-    let large = |key: &str| Unit::of(PUT, [key.to_owned().into(), vec![7; 100_000].into()]);
-    let results = together(&driver, vec![put("small"), large("large")]).await;
-    for result in results {
-        let Err(StoreError::Unavailable(why)) = result else {
-            panic!("{result:?}");
-        };
-        assert!(why.contains("the disk is full"), "{why}");
-    }
-    assert_eq!(
-        keys(&driver).await,
-        [""; 0],
-        "nothing was half done, and it can be read"
-    );
-    assert_eq!(driver.stats().failed_commits, 1);
-    limit_pages(&driver, 1_000_000);
-    let results = together(&driver, vec![put("small"), large("large")]).await;
-    assert!(results.iter().all(Result::is_ok), "{results:?}");
-    assert_eq!(keys(&driver).await, ["large", "small"]);
-}
-
-impl From<Vec<u8>> for Value {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Bytes(bytes.into())
-    }
-}
-
-#[tokio::test]
-async fn many_callers_share_few_commits() {
-    let folder = Folder::new();
-    let driver = driver(&folder).await;
-    let before = driver.stats();
-    let units = (0..200)
-        .map(|number| put(&format!("{number:03}")))
-        .collect();
-    let results = together(&driver, units).await;
-    assert!(results.iter().all(Result::is_ok));
-    let after = driver.stats();
-    assert_eq!(after.units - before.units, 200);
-    assert!(after.commits - before.commits <= 2);
-    assert_eq!(keys(&driver).await.len(), 200);
-}
-
-#[tokio::test]
-async fn an_overfull_publishing_queue_is_counted() {
-    let folder = Folder::new();
-    let bounds = Bounds {
-        publishing_units: 5,
-        ..Bounds::default()
-    };
-    let path = folder.0.join("store.db");
-    let driver = SqliteDriver::open_with(SqliteOptions { path }, bounds)
-        .await
-        .unwrap();
-    let driver = Arc::new(driver);
-    let waiting: Vec<_> = (0..20)
-        .map(|number| {
-            let driver = Arc::clone(&driver);
-            let unit = put(&format!("{number:03}"));
-            tokio::spawn(async move { driver.commit(Line::Publishing, unit).await })
-        })
-        .collect();
-    let mut overloaded = 0;
-    for result in waiting {
-        match result.await.unwrap() {
-            Ok(_) => {}
-            Err(error) => {
-                assert_eq!(error, StoreError::Overloaded);
-                overloaded += 1;
-            }
-        }
-    }
-    assert_eq!((overloaded, driver.stats().overloaded), (15, 15));
-    assert_eq!(
-        keys(&driver).await.len(),
-        5,
-        "what was refused was not done"
-    );
-}
-
-#[tokio::test]
-async fn the_log_is_copied_into_the_database_and_starts_over() {
-    let folder = Folder::new();
-    let driver = driver(&folder).await;
-    let log = folder.0.join("store.db-wal");
-    let mut largest = 0;
-    for round in 0..40 {
-        // 8 MiB a round: ten times the size at which a checkpoint is due.
-        let unit = Unit::of(
-            "INSERT INTO meta (key, value) VALUES ('large', $1) \
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            [vec![round; 8 << 20].into()],
-        );
-        driver.commit(Line::Recording, unit).await.unwrap();
-        largest = largest.max(std::fs::metadata(&log).unwrap().len());
-    }
-    assert!(driver.stats().checkpoints > 0);
-    assert!(largest < 200 << 20, "the log grew to {} MiB", largest >> 20);
-    driver.close().await;
-    assert!(!log.exists());
-}
 
 /// A driver that keeps the text of every statement it is given.
 struct Recorder {
@@ -380,6 +143,7 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
             fingerprint: [0; 32],
             expires_at: now.after(LOCK_PATIENCE),
         }),
+        due_at: now,
         test: false,
     };
     let accepted = store.accept(team, vec![acceptance()], now).await.unwrap()[0];
@@ -401,7 +165,7 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
         let settlement = Settlement {
             delivery,
             attempt,
-            schedule_start: 0,
+            due_at: now,
             verdict,
             ended_at: now,
         };
@@ -424,13 +188,12 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
         event_type: Some("t".into()),
         ..RetryFilter::default()
     };
-    // The second time it was taken on an older schedule, and is no dead letter.
-    for (number, filter, dead) in [(2, RetryFilter::default(), 1), (3, again, 0)] {
+    for (number, filter) in [(2, RetryFilter::default()), (3, again)] {
         settle(delivery, number, Verdict::DeadLetter).await;
         let retried = store
             .retry_dead_letters(team, endpoints[0], &filter, now)
             .await;
-        assert_eq!(retried.unwrap(), dead);
+        assert_eq!(retried.unwrap(), 1);
         let fresh = store.retry_delivery(team, delivery, now).await.unwrap();
         assert_eq!(fresh, Retried::Fresh(endpoints[0]));
     }

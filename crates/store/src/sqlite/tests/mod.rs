@@ -1,0 +1,32 @@
+//! The driver from inside: group commit and its failures, and the plans of every statement.
+
+mod commits;
+mod plans;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{SqliteDriver, SqliteOptions};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vk-sqlite-test-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder left behind is litter, not a failed test.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn driver(folder: &Folder) -> SqliteDriver {
+    let path = folder.0.join("store.db");
+    SqliteDriver::open(SqliteOptions { path }).await.unwrap()
+}

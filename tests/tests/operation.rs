@@ -1,0 +1,129 @@
+//! What an operator relies on: bounded connections, an exit at once when asked twice, and a log
+//! that gives nothing away.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rustix::process::{Signal, kill_process};
+use serde_json::json;
+use tokio::net::TcpStream;
+use vk_tests::{Answer, OPERATOR_KEY, Setup, eventually};
+
+fn member() -> serde_json::Value {
+    json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
+        "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac", "email": "a@example.com"})
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_those_beyond_wait_for_a_place() -> Result<()> {
+    let setup = Setup::new()?;
+    let service = setup.start(&["--max-connections", "2"]).await?;
+    let idle = [
+        TcpStream::connect(service.address()).await?,
+        TcpStream::connect(service.address()).await?,
+    ];
+    let stranger = service.stranger();
+    let asked = tokio::spawn(async move { stranger.send("GET", "/healthz", &[], "").await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!asked.is_finished(), "a third connection was served");
+    drop(idle);
+    let reply = tokio::time::timeout(Duration::from_secs(5), asked).await???;
+    assert_eq!(reply.status, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() -> Result<()> {
+    let setup = Setup::new()?;
+    let inbox = setup.inbox().await?;
+    inbox.always(Answer::Hang);
+    let service = setup.start(&[]).await?;
+    let team = service.team("acme").await?;
+    team.endpoint(&inbox.url(), &[]).await?;
+    team.publish("team.member_removed", &member()).await?;
+    inbox.wait_for(1).await;
+    let started = Instant::now();
+    kill_process(service.pid()?, Signal::INT)?;
+    eventually("it says that it stops", async || {
+        service
+            .log()
+            .contains("stopping because of SIGINT")
+            .then_some(())
+    })
+    .await;
+    let (status, log) = service.terminate().await?;
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("ended at once by a second signal"), "{log}");
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_secret_no_key_and_no_query_is_in_the_log_even_at_its_chattiest() -> Result<()> {
+    let setup = Setup::new()?;
+    let inbox = setup.inbox().await?;
+    let options = ["--log-level", "trace", "--retry-schedule", "50ms"];
+    let service = setup.start(&options).await?;
+    let team = service.team("acme").await?;
+    let url = format!("{}?token=q7secretq7", inbox.url());
+    let endpoint = team.endpoint(&url, &[]).await?;
+    let unreachable = format!("https://127.0.0.1:{}/?token=q7secretq7", free_port()?);
+    team.endpoint(&unreachable, &[]).await?;
+    inbox.script([Answer::status(500)]);
+    let event = team.publish("team.member_removed", &member()).await?;
+    eventually("both came to their end", async || {
+        let deliveries = team.deliveries_of(&event).await.ok()?;
+        let ended = |status: &str| ["delivered", "dead_letter"].contains(&status);
+        let all = deliveries
+            .iter()
+            .all(|one| one["status"].as_str().is_some_and(ended));
+        all.then_some(())
+    })
+    .await;
+    let path = format!("/v1/webhook-endpoints/{}/rotate-secret", endpoint.id);
+    let rotated = team.call("POST", &path, &json!({}), 200).await?;
+    let new = rotated.data()["secret"].as_str().unwrap().to_owned();
+    let link = service
+        .operator()
+        .call("POST", "/v1/teams/acme/settings-link", &json!({}), 201)
+        .await?;
+    let link = link.data()["url"].as_str().unwrap().to_owned();
+    let page = link
+        .trim_start_matches(&format!("http://{}", service.address()))
+        .to_owned();
+    let opened = service.stranger().send("GET", &page, &[], "").await?;
+    assert!(opened.status < 400, "{} {page}", opened.status);
+    let token = link.rsplit('=').next().unwrap().to_owned();
+
+    let (_, log) = service.terminate().await?;
+    assert!(
+        log.contains("TRACE") || log.contains("DEBUG"),
+        "it is chatty: {log}"
+    );
+    let key = team.key();
+    for secret in [
+        OPERATOR_KEY,
+        key,
+        &endpoint.secret,
+        &new,
+        "q7secretq7",
+        &token,
+    ] {
+        assert!(
+            !secret.is_empty() && !log.contains(secret),
+            "{secret} is in the log"
+        );
+    }
+    Ok(())
+}
+
+/// A port that nobody listened at a moment ago.
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
+}
