@@ -9,16 +9,19 @@
 //! - `body` and `query`: from bytes and parameters to checked values;
 //! - `problem` and `render`: the two shapes an answer has;
 //! - `teams`, `keys`: what the operator keeps; `events`, `catalog`: what publishers need;
-//!   `endpoints`, `deliveries`: where events go and what became of them;
+//!   `endpoints`, `endpoint_actions`: where events go; `deliveries`, `attempts`: what became of
+//!   them;
 //! - `settings`: the team's own page; `token`: what opens it;
 //! - `health`: alive, ready, metrics;
 //! - `openapi`: the document that is made from all of this.
 
+mod attempts;
 mod authority;
 mod body;
 mod catalog;
 mod deliveries;
 mod door;
+mod endpoint_actions;
 mod endpoints;
 mod events;
 mod health;

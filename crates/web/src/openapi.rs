@@ -21,7 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::authority::TEAM_HEADER;
 use crate::problem::{ErrorBody, ErrorCode};
 use crate::render::API_VERSION;
-use crate::{App, catalog, deliveries, endpoints, events, health, keys, teams};
+use crate::{App, catalog, deliveries, endpoint_actions, endpoints, events, health, keys, teams};
 
 /// The OpenAPI 3.1 document of the HTTP API: pretty, and the same at every call.
 pub fn openapi_json() -> String {
@@ -46,6 +46,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(catalog::routes())
         .merge(endpoints::routes())
+        .merge(endpoint_actions::routes())
         .merge(deliveries::routes())
         .merge(health::routes())
 }

@@ -330,6 +330,20 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_cannot_now_is_a_503_and_a_bug_of_it_a_500() {
+        for (error, status) in [
+            (StoreError::Overloaded, 503),
+            (StoreError::Unavailable("disk full".into()), 503),
+            (StoreError::Internal("no such table".into()), 500),
+        ] {
+            let response = Problem::from(error).into_response();
+            assert_eq!(response.status(), status);
+            let told = response.headers().get(RETRY_AFTER);
+            assert_eq!(told.is_some_and(|after| after == "1"), status == 503);
+        }
+    }
+
+    #[test]
     fn waiting_as_long_as_told_is_long_enough() {
         for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (3_599_001, 3600)] {
             assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
