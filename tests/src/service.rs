@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Child;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::Inbox;
 use crate::api::{Api, text};
@@ -92,6 +93,8 @@ pub struct Service {
     process: Child,
     address: SocketAddr,
     log: Arc<Mutex<String>>,
+    /// Those who read what it says, to its end.
+    readers: [JoinHandle<()>; 2],
 }
 
 impl Service {
@@ -104,12 +107,11 @@ impl Service {
         let log = Arc::default();
         let (found, mut address) = mpsc::channel(1);
         let (out, err) = (process.stdout.take(), process.stderr.take());
-        tokio::spawn(read_log(
-            err.context("piped")?,
-            Arc::clone(&log),
-            found.clone(),
-        ));
-        tokio::spawn(read_log(out.context("piped")?, Arc::clone(&log), found));
+        let (out, err) = (out.context("piped")?, err.context("piped")?);
+        let readers = [
+            tokio::spawn(read_log(err, Arc::clone(&log), found.clone())),
+            tokio::spawn(read_log(out, Arc::clone(&log), found)),
+        ];
         let address = tokio::time::timeout(Duration::from_secs(20), address.recv()).await;
         let said = || log.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match address {
@@ -117,6 +119,7 @@ impl Service {
                 process,
                 address,
                 log,
+                readers,
             }),
             Ok(None) => bail!("the service ended before it listened:\n{}", said()),
             Err(_) => bail!("the service did not listen within 20 s:\n{}", said()),
@@ -182,7 +185,11 @@ impl Service {
     pub async fn terminate(mut self) -> Result<(ExitStatus, String)> {
         kill_process(self.pid()?, Signal::TERM)?;
         let ended = tokio::time::timeout(Duration::from_secs(16), self.process.wait()).await;
-        Ok((ended.context("it did not end within 16 s")??, self.log()))
+        let status = ended.context("it did not end within 16 s")??;
+        for reader in &mut self.readers {
+            reader.await?;
+        }
+        Ok((status, self.log()))
     }
 
     /// Kills it without a warning, and waits until it is gone.

@@ -195,7 +195,7 @@ async fn trigger_publishes_and_listen_verifies_prints_and_forwards() -> Result<(
     ];
     let output = run(&trigger, &[("VK_WEBHOOKS_API_KEY", team.key())]).await?;
     assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(output.out.contains("1 deliveries"), "{output:?}");
+    assert!(output.out.contains(": 1 delivery"), "{output:?}");
 
     let arrival = behind.wait_for(1).await.remove(0);
     let body: Value = serde_json::from_slice(&arrival.body)?;

@@ -144,7 +144,7 @@ impl View {
     fn table(&self, stage: &Stage, ledger: &Ledger) -> String {
         let elapsed = self.elapsed().as_secs_f64().max(0.001);
         let mut text = format!(
-            "\n{:>5.0} s   {} events, {:.1} a second\n\n  {:10} {:>9} {:>6} {:>9} {:>9} {:>8}  {}\n",
+            "\n{:>5.0} s   {} events, {:.1} a second\n\n  {:10} {:>9} {:>6} {:>9} {:>12} {:>8}  {}\n",
             elapsed,
             ledger.events,
             per_second(ledger.events, elapsed),
@@ -152,14 +152,14 @@ impl View {
             "delivered",
             "/s",
             "retrying",
-            "dead-let.",
+            "dead letters",
             "verified",
             "last failure"
         );
         for (temper, account) in stage.tempers().iter().zip(ledger.accounts()) {
             let _ = writeln!(
                 text,
-                "  {:10} {:>9} {:>6.1} {:>9} {:>9} {:>8}  {}",
+                "  {:10} {:>9} {:>6.1} {:>9} {:>12} {:>8}  {}",
                 temper.kind.name(),
                 account.delivered,
                 per_second(account.delivered, elapsed),

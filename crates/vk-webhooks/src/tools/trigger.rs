@@ -43,10 +43,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let answer = client.post("/v1/events", &event).await?;
     let accepted = &answer["data"];
     let id = accepted["id"].as_str().context("the service gave no id")?;
-    println!(
-        "published {} as {id}: {} deliveries",
-        options.event_type, accepted["deliveries"]
-    );
+    let made = match accepted["deliveries"].as_u64() {
+        Some(0) => "no endpoint wants it".to_owned(),
+        Some(1) => "1 delivery".to_owned(),
+        other => format!("{} deliveries", other.unwrap_or_default()),
+    };
+    println!("published {} as {id}: {made}", options.event_type);
     Ok(())
 }
 
