@@ -24,8 +24,8 @@ pub(crate) fn page(raw: f64, rows: &[Row], seconds: u64) -> String {
     let mut page = format!(
         "# Performance\n\n\
          Written by `cargo xtask bench`: the release build of the service, a minimal HTTPS \
-         receiver and a\nload generator, three processes that share one machine ({}). Each \
-         workload publishes for\n{seconds} s; events a second are counted end to end, from the \
+         receiver and a\nload generator, three processes that share one \
+         machine ({}). Each workload\npublishes for {seconds} s; events a second are counted end to end, from the \
          first publication to the last arrival at\nthe receiver. Every event is durable \
          (SQLite, `synchronous=FULL`) before it is acknowledged; a delivery\nis signed twice, \
          goes over TLS on kept-alive connections, and its attempt is recorded.\n\n\
@@ -65,5 +65,7 @@ fn machine() -> String {
             rest.trim_start_matches([' ', '\t', ':'])
         });
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores, {model}, Linux {}", kernel.trim())
+    // What follows the version says who built it, and nothing about speed.
+    let kernel = kernel.trim().split('-').next().unwrap_or_default();
+    format!("{cores} cores, {model}, Linux {kernel}")
 }
