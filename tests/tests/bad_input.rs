@@ -341,7 +341,8 @@ async fn sigterm_under_load_ends_with_0_and_loses_nothing() -> Result<()> {
 
     inbox.always(Answer::status(200));
     let service = setup.start(&[]).await?;
-    let team = team.moved_to(service.address());
+    // The operator, who may ask as often as there is something to ask.
+    let team = service.operator_of("acme");
     eventually_within(
         Duration::from_secs(30),
         "the rest is delivered",
