@@ -2,17 +2,19 @@
 //! that remember everything.
 //!
 //! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
-//! it, `inbox` is a receiver that records and answers by a script, `wait` waits for something to
+//! it, `example` is what is published, `inbox` is a receiver that records and answers by a script, `wait` waits for something to
 //! become true.
 
 mod api;
 mod binary;
+mod example;
 mod inbox;
 mod service;
 mod wait;
 
 pub use api::{Api, Reply};
 pub use binary::{Output, TempDir, program, run};
+pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify};
 pub use local_receiver::{Answer, Arrival, Authority};
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use vk_tests::{Answer, OPERATOR_KEY, Setup, TempDir, eventually, eventually_within, run};
+use vk_tests::{
+    Answer, OPERATOR_KEY, Setup, TempDir, eventually, eventually_within, member_removed, run,
+};
 
 const KEY: (&str, &str) = ("VK_WEBHOOKS_ADMIN_KEY", OPERATOR_KEY);
 
@@ -309,8 +311,7 @@ async fn sigterm_under_load_ends_with_0_and_loses_nothing() -> Result<()> {
         .map(|_| {
             let (team, stop) = (team.clone(), Arc::clone(&stop));
             tokio::spawn(async move {
-                let data = json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
-                    "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac", "email": "a@example.com"});
+                let data = member_removed();
                 let mut acknowledged = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     match team.publish("team.member_removed", &data).await {
@@ -377,8 +378,7 @@ async fn a_receiver_that_hangs_does_not_hold_up_the_stop() -> Result<()> {
     let service = setup.start(&["--attempt-timeout", "5m"]).await?;
     let team = service.team("acme").await?;
     team.endpoint(&inbox.url(), &[]).await?;
-    let data = json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
-        "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac", "email": "a@example.com"});
+    let data = member_removed();
     team.publish("team.member_removed", &data).await?;
     inbox.wait_for(1).await;
     let asked = Instant::now();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 use vk_tests::{
-    Answer, Arrival, Endpoint, Inbox, Service, Setup, eventually, unix_seconds, verify,
+    Answer, Arrival, Endpoint, Inbox, Service, Setup, eventually, member_removed, unix_seconds,
+    verify,
 };
 
 /// A schedule that a test can wait for.
@@ -35,14 +36,11 @@ async fn rig(options: &[&str]) -> Result<Rig> {
     })
 }
 
-fn member() -> Value {
-    json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
-           "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac", "email": "a@example.com"})
-}
-
 impl Rig {
     async fn publish(&self) -> Result<String> {
-        self.team.publish("team.member_removed", &member()).await
+        self.team
+            .publish("team.member_removed", &member_removed())
+            .await
     }
 
     /// The one delivery of an event, once it has this status.
@@ -293,7 +291,9 @@ async fn an_endpoint_nobody_listens_at_or_with_a_strangers_certificate_is_retrie
         (gone_url, "connection_refused"),
     ] {
         let endpoint = team.endpoint(&url, &["team.member_removed"]).await?;
-        let event = team.publish("team.member_removed", &member()).await?;
+        let event = team
+            .publish("team.member_removed", &member_removed())
+            .await?;
         let dead = eventually(&format!("{reason} ends as a dead letter"), async || {
             let path = format!(
                 "/v1/deliveries?endpoint_id={}&event_id={event}",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use vk_tests::{Setup, TempDir, eventually, program, run};
+use vk_tests::{Setup, TempDir, eventually, free_port, program, run};
 
 /// The number before a word in a text.
 fn number_before(text: &str, word: &str) -> u64 {
@@ -244,11 +244,4 @@ async fn listen_refuses_what_is_not_genuine() -> Result<()> {
     );
     assert!(std::fs::read_to_string(&certificate)?.contains("BEGIN CERTIFICATE"));
     Ok(())
-}
-
-/// A port that nobody listened at a moment ago.
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
 }

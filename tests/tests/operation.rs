@@ -7,12 +7,7 @@ use anyhow::Result;
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use tokio::net::TcpStream;
-use vk_tests::{Answer, OPERATOR_KEY, Setup, eventually};
-
-fn member() -> serde_json::Value {
-    json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
-        "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac", "email": "a@example.com"})
-}
+use vk_tests::{Answer, OPERATOR_KEY, Setup, eventually, free_port, member_removed};
 
 #[tokio::test]
 async fn connections_are_bounded_and_those_beyond_wait_for_a_place() -> Result<()> {
@@ -40,7 +35,8 @@ async fn a_second_signal_ends_it_at_once() -> Result<()> {
     let service = setup.start(&[]).await?;
     let team = service.team("acme").await?;
     team.endpoint(&inbox.url(), &[]).await?;
-    team.publish("team.member_removed", &member()).await?;
+    team.publish("team.member_removed", &member_removed())
+        .await?;
     inbox.wait_for(1).await;
     let started = Instant::now();
     kill_process(service.pid()?, Signal::INT)?;
@@ -74,7 +70,9 @@ async fn no_secret_no_key_and_no_query_is_in_the_log_even_at_its_chattiest() -> 
     let unreachable = format!("https://127.0.0.1:{}/?token=q7secretq7", free_port()?);
     team.endpoint(&unreachable, &[]).await?;
     inbox.script([Answer::status(500)]);
-    let event = team.publish("team.member_removed", &member()).await?;
+    let event = team
+        .publish("team.member_removed", &member_removed())
+        .await?;
     eventually("both came to their end", async || {
         let deliveries = team.deliveries_of(&event).await.ok()?;
         let ended = |status: &str| ["delivered", "dead_letter"].contains(&status);
@@ -119,11 +117,4 @@ async fn no_secret_no_key_and_no_query_is_in_the_log_even_at_its_chattiest() -> 
         );
     }
     Ok(())
-}
-
-/// A port that nobody listened at a moment ago.
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
 }
