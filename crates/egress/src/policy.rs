@@ -29,15 +29,15 @@ impl Policy {
         if !self.allow.is_empty() {
             let nets: Vec<String> = self.allow.iter().map(ToString::to_string).collect();
             sentences.push(format!(
-                "SSRF protection is relaxed: deliveries may reach {} (--allow-cidr); whoever may \
-                 make an endpoint can make this service send requests there",
+                "deliveries may reach {} in spite of the rules against internal addresses \
+                 (--allow-cidr): customers can make this service talk to whatever answers there",
                 nets.join(", ")
             ));
         }
         if self.allow_http {
             sentences.push(
-                "plain http: URLs are allowed (--allow-http): payloads and signatures cross the \
-                 network unencrypted"
+                "deliveries may go to http: URLs (--allow-http): anyone on the way can read and \
+                 change them"
                     .to_owned(),
             );
         }

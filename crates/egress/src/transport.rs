@@ -40,12 +40,13 @@ impl EgressOptions {
         let mut sentences = self.policy.relaxations();
         if self.extra_roots_pem.is_some() {
             sentences.push(
-                "receivers' certificates are also trusted under extra roots (--ca-file)".to_owned(),
+                "receivers' certificates are trusted under extra roots beside the system's (--ca-file)"
+                    .to_owned(),
             );
         }
         if let Some(server) = self.dns_server {
             sentences.push(format!(
-                "host names are resolved by {server} instead of the system's name servers \
+                "names are resolved by {server} instead of the system's name servers \
                  (--dns-server)"
             ));
         }

@@ -73,7 +73,7 @@ pub struct Rows {
     width: usize,
     values: Vec<Value>,
     weight: usize,
-    /// Whether reading ended for [`Query::max_bytes`].
+    /// Whether reading ended for [`Query::max_bytes`](crate::driver::Query).
     pub cut: bool,
 }
 

@@ -25,10 +25,19 @@ use crate::{App, catalog, deliveries, endpoint_actions, endpoints, events, healt
 
 /// The OpenAPI 3.1 document of the HTTP API: pretty, and the same at every call.
 pub fn openapi_json() -> String {
-    let mut text = serde_json::to_string_pretty(&document())
+    let text = serde_json::to_string_pretty(&document())
         .expect("a document of strings, lists and maps has a JSON form");
-    text.push('\n');
-    text
+    text.lines().flat_map(with_empty_value).collect()
+}
+
+/// An empty query parameter counts as absent (`?cursor=` asks for the first page). The library has
+/// no word for that, so it is added behind the line that makes a parameter one of the query.
+fn with_empty_value(line: &str) -> [String; 2] {
+    let added = match line.strip_suffix(r#""in": "query","#) {
+        Some(indent) => format!("{indent}\"allowEmptyValue\": true,\n"),
+        None => String::new(),
+    };
+    [format!("{line}\n"), added]
 }
 
 /// `GET /openapi.json`.

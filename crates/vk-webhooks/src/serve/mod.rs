@@ -134,40 +134,23 @@ fn policy(settings: &Settings) -> Policy {
 
 /// What the real transport is made of; whatever loosens the rules is said loudly.
 fn egress_options(settings: &Settings, policy: &Policy) -> Result<EgressOptions> {
-    if !policy.allow.is_empty() {
-        let ranges: Vec<String> = policy.allow.iter().map(ToString::to_string).collect();
-        warn!(
-            "deliveries may reach {} in spite of the rules against internal addresses \
-             (allow_cidr): customers can make this service talk to whatever answers there",
-            ranges.join(", ")
-        );
-    }
-    if policy.allow_http {
-        warn!(
-            "deliveries may go to http: URLs (allow_http): anyone on the way can read and change \
-             them"
-        );
-    }
     let extra_roots_pem = match &settings.ca_file {
         None => None,
         Some(path) => {
-            warn!(
-                "certificates signed by those in {} are trusted beside the system's (ca_file)",
-                path.display()
-            );
             let pem = std::fs::read(path)
                 .with_context(|| format!("ca_file {} cannot be read", path.display()))?;
             Some(pem)
         }
     };
-    if let Some(server) = settings.dns_server {
-        warn!("names are resolved by {server} instead of the system's name servers (dns_server)");
-    }
-    Ok(EgressOptions {
+    let options = EgressOptions {
         policy: policy.clone(),
         extra_roots_pem,
         dns_server: settings.dns_server,
-    })
+    };
+    for sentence in options.relaxations() {
+        warn!("{sentence}");
+    }
+    Ok(options)
 }
 
 fn engine_options(settings: &Settings, policy: &Policy) -> EngineOptions {
