@@ -82,7 +82,7 @@ impl House {
             return Err(TEAM);
         }
         for lane in self.roster.remove_team(team).iter() {
-            retire(lane);
+            self.retire(lane);
         }
         Ok(())
     }
@@ -172,14 +172,8 @@ impl House {
             .await?
             .ok_or(ENDPOINT)?;
         if let Some(lane) = self.roster.lane(endpoint.id) {
-            let before = lane.target.load_full();
-            lane.target.store(Arc::new(Target::new(
-                &endpoint,
-                &self.options.policy,
-                Some(&before),
-            )));
-            // What was held may be sent now; where it may not, the poke finds that out itself.
-            let next = lane.poke();
+            let policy = &self.options.policy;
+            let next = lane.retarget(|before| Target::new(&endpoint, policy, Some(before)));
             self.follow(&lane, next);
         }
         Ok(endpoint)
@@ -199,7 +193,7 @@ impl House {
             return Err(ENDPOINT);
         }
         if let Some(lane) = self.roster.remove_lane(endpoint) {
-            retire(&lane);
+            self.retire(&lane);
         }
         Ok(())
     }
@@ -285,22 +279,23 @@ impl House {
         let retried = self
             .store
             .retry_dead_letters(team, endpoint, &filter, self.due_now())
-            .await?;
+            .await;
+        // Also after a failure: a part of the range may have been given its schedules before.
         let next = lane.poke();
         self.follow(&lane, next);
-        Ok(retried)
+        Ok(retried?)
+    }
+
+    /// Ends a lane whose endpoint is gone: what it was owed is canceled by that.
+    fn retire(self: &Arc<Self>, lane: &Arc<Lane>) {
+        let next = lane.retarget(Target::into_deleted);
+        self.follow(lane, next);
     }
 
     /// What a fresh schedule is due at: the time lanes go by.
     fn due_now(&self) -> Timestamp {
         self.clock.steady()
     }
-}
-
-/// Ends a lane whose endpoint is gone: what it was owed is canceled by that.
-fn retire(lane: &Lane) {
-    let before = lane.target.load_full();
-    lane.target.store(Arc::new(Target::into_deleted(&before)));
 }
 
 fn limited(error: LimitedError) -> Refusal {

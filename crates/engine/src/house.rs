@@ -1,11 +1,13 @@
 //! Hides how the rooms are wired: what they share, who is started when, and how all of it ends.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use egress::Transport;
 use store::Store;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,18 +41,54 @@ pub(crate) struct House {
     pub(crate) closing: CancellationToken,
     /// Everything ends, recorded or not.
     pub(crate) closed: CancellationToken,
+    /// A task of the house panicked: its work is left half done in memory.
+    pub(crate) broken: CancellationToken,
+    /// The backlog as it was last counted, and when.
+    pub(crate) backlog: Mutex<Option<Backlog>>,
+}
+
+/// Unfinished deliveries and dead letters, and when they were counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Backlog {
+    pub(crate) unfinished: u64,
+    pub(crate) dead_letters: u64,
+    counted: Instant,
+}
+
+/// Counting walks an index, which takes tens of milliseconds a million rows: anyone may ask for
+/// the metrics, so it is done this often at the most.
+const BACKLOG_KEPT: Duration = Duration::from_secs(5);
+
+/// Notes that the task holding it panicked.
+struct Watch(CancellationToken);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
+        }
+    }
 }
 
 impl House {
+    /// Work of the house's own, which nobody waits for. If it panics the house is broken.
+    pub(crate) fn watched<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        let watch = Watch(self.broken.clone());
+        async move {
+            let _watch = watch;
+            work.await
+        }
+    }
+
     /// Does what a lane decided.
     pub(crate) fn follow(self: &Arc<Self>, lane: &Arc<Lane>, next: Next) {
         for _ in 0..next.senders {
-            self.tasks
-                .spawn(sender::send_all(Arc::clone(self), Arc::clone(lane)));
+            let work = sender::send_all(Arc::clone(self), Arc::clone(lane));
+            self.tasks.spawn(self.watched(work));
         }
         if next.pull {
-            self.tasks
-                .spawn(puller::pull_all(Arc::clone(self), Arc::clone(lane)));
+            let work = puller::pull_all(Arc::clone(self), Arc::clone(lane));
+            self.tasks.spawn(self.watched(work));
         }
         if let Some(wake) = next.wake {
             self.wakeups.set(lane, &wake);
@@ -70,6 +108,32 @@ impl House {
         tokio::select! {
             () = tokio::time::sleep(wait) => true,
             () = self.closed.cancelled() => false,
+        }
+    }
+
+    /// The backlog, as it was a few seconds ago at the earliest; the last count, where the store
+    /// cannot be read.
+    pub(crate) async fn backlog(&self) -> Option<Backlog> {
+        let known = *self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some_and(|known| known.counted.elapsed() < BACKLOG_KEPT) {
+            return known;
+        }
+        match self.store.backlog().await {
+            Ok((unfinished, dead_letters)) => {
+                let counted = Instant::now();
+                let fresh = Some(Backlog {
+                    unfinished,
+                    dead_letters,
+                    counted,
+                });
+                *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+                fresh
+            }
+            Err(error) => {
+                self.metrics.store_failed();
+                tracing::warn!(%error, "cannot count the backlog for the metrics; the last count stands");
+                known
+            }
         }
     }
 

@@ -77,6 +77,11 @@ impl Target {
     }
 }
 
+/// How many deliveries a lane that begins to send again sends one at a time: what was held reaches
+/// the receiver in its order, and a receiver that comes back from maintenance is not met by all
+/// connections at once. A failure ends it early: order is lost then anyway.
+const GENTLE_START: usize = 64;
+
 /// One try of one delivery: what tells two tries of the same delivery apart.
 type Try = (DeliveryId, u32);
 
@@ -164,6 +169,8 @@ struct State {
     wake_at: Option<Timestamp>,
     /// Deliveries in flight that somebody gave a fresh schedule meanwhile.
     again: HashSet<DeliveryId>,
+    /// How many more deliveries go one at a time, since the lane has just begun to send again.
+    gentle: usize,
 }
 
 /// One reading of the store from its oldest due delivery to its newest.
@@ -173,6 +180,8 @@ struct Pass {
     after: Option<(Timestamp, DeliveryId)>,
     /// Offers since the pass began that no page has returned yet.
     late: BTreeMap<DeliveryId, DueDelivery>,
+    /// Bytes of the bodies that ever stood in `late`: a bound on those that do.
+    late_bytes: usize,
     /// Whether an announcement was lost, so that another pass is needed.
     missed: bool,
     /// Tries recorded since the page now being read was asked for: it may still show them.
@@ -211,20 +220,35 @@ impl Lane {
 
     /// Hands over a delivery that was just committed and is due.
     pub(crate) fn offer(&self, delivery: DueDelivery) -> Next {
-        if !self.target.load().takes_deliveries() {
-            return Next::default(); // it waits in the store for a poke
-        }
         let mut state = self.lock();
+        if !self.target.load().takes_deliveries() {
+            return Next::default(); // it waits in the store until the lane is retargeted
+        }
         if state.held.contains(&try_of(&delivery)) {
             return Next::default(); // a page brought it before its offer came
         }
         if state.pulling {
-            state.pass.offer(delivery, self.bounds.window);
+            state.pass.offer(delivery, &self.bounds);
         } else if state.has_room(delivery.body.len(), &self.bounds) {
             state.push(delivery);
         } else {
             state.pulling = true;
         }
+        self.next(&mut state)
+    }
+
+    /// Points the lane elsewhere, or has it hold or send again. Under the lane's lock, as every
+    /// look at the target that decides something: what is decided by the old target is over when
+    /// this returns. What was held may be due now; where it is not, the pull finds that out.
+    pub(crate) fn retarget(&self, change: impl FnOnce(&Target) -> Target) -> Next {
+        let mut state = self.lock();
+        let before = self.target.load_full();
+        let after = change(&before);
+        if after.takes_deliveries() && !before.takes_deliveries() {
+            state.gentle = GENTLE_START;
+        }
+        self.target.store(Arc::new(after));
+        state.pull();
         self.next(&mut state)
     }
 
@@ -256,16 +280,16 @@ impl Lane {
         self.next(&mut state)
     }
 
-    /// A sender that has capacity asks for work. None: there is none for it, and it has left.
-    /// `first` says that it has not asked before.
-    pub(crate) fn take(&self, first: bool) -> (Option<DueDelivery>, Next) {
-        let takes_deliveries = self.target.load().takes_deliveries();
+    /// A sender that has capacity asks for work, and gets it with where it goes. None: there is
+    /// none for it, and it has left. `first` says that it has not asked before.
+    pub(crate) fn take(&self, first: bool) -> (Option<(DueDelivery, Arc<Target>)>, Next) {
         let mut state = self.lock();
+        let target = self.target.load_full();
         if first {
             state.starting -= 1;
         }
-        if !takes_deliveries {
-            state.forget_ready();
+        if !target.takes_deliveries() {
+            state.forget();
         }
         let delivery = if state.unrecorded() < self.bounds.unrecorded {
             state.ready.pop_front()
@@ -277,7 +301,7 @@ impl Lane {
             None => state.senders -= 1,
         }
         let next = self.next(&mut state);
-        (delivery, next)
+        (delivery.map(|delivery| (delivery, target)), next)
     }
 
     /// A sender leaves without having asked for work, since the house is closing.
@@ -286,6 +310,14 @@ impl Lane {
         state.senders -= 1;
         if first {
             state.starting -= 1;
+        }
+    }
+
+    /// An attempt ended, recorded or not.
+    pub(crate) fn ended(&self, delivered: bool) {
+        let mut state = self.lock();
+        if state.gentle > 0 {
+            state.gentle = if delivered { state.gentle - 1 } else { 0 };
         }
     }
 
@@ -313,18 +345,16 @@ impl Lane {
 
     /// The page the puller should read; none when nothing is to be pulled (now): it has left.
     pub(crate) fn page_wanted(&self) -> Option<PageWanted> {
-        let takes_deliveries = self.target.load().takes_deliveries();
         let mut state = self.lock();
-        if !takes_deliveries {
-            state.forget_ready();
-            state.pulling = false;
+        if !self.target.load().takes_deliveries() {
+            state.forget();
         }
         if !state.pulling || state.ready.len() > self.bounds.low_water() {
             state.puller = false;
             return None;
         }
         if state.pass.after.is_none() {
-            state.pass = Pass::default();
+            state.pass.restart();
         }
         state.pass.recorded.clear();
         Some(PageWanted {
@@ -373,7 +403,12 @@ impl Lane {
         let mut next = Next::default();
         let places = self.bounds.unrecorded.saturating_sub(state.unrecorded());
         let wanted = state.ready.len().min(places).saturating_sub(state.starting);
-        next.senders = wanted.min(self.bounds.in_flight.saturating_sub(state.senders));
+        let in_flight = if state.gentle > 0 {
+            1
+        } else {
+            self.bounds.in_flight
+        };
+        next.senders = wanted.min(in_flight.saturating_sub(state.senders));
         state.senders += next.senders;
         state.starting += next.senders;
         if state.pulling && !state.puller && state.ready.len() <= self.bounds.low_water() {
@@ -404,18 +439,19 @@ impl State {
 
     /// Begins to pull, or makes sure that what is being pulled is looked at from the start again.
     fn pull(&mut self) {
-        if self.pulling {
-            self.pass.missed = true;
-        }
+        // A page that is on its way belongs to what was being read before.
+        self.pass.missed = self.pulling || self.puller;
         self.pulling = true;
     }
 
-    /// Drops what waits in memory: it is in the store, for a later poke.
-    fn forget_ready(&mut self) {
+    /// Drops what waits in memory: it is in the store, for when the lane sends again.
+    fn forget(&mut self) {
         while let Some(delivery) = self.ready.pop_front() {
             self.held.remove(&try_of(&delivery));
         }
         self.ready_bytes = 0;
+        self.pulling = false;
+        self.pass.restart();
     }
 
     fn end_pass(&mut self) {
@@ -440,8 +476,20 @@ impl State {
 }
 
 impl Pass {
-    fn offer(&mut self, delivery: DueDelivery, room: usize) {
-        if self.late.len() < room {
+    /// Begins anew. What was recorded while a page is being read stays known: that page may still
+    /// come in.
+    fn restart(&mut self) {
+        let recorded = std::mem::take(&mut self.recorded);
+        *self = Self {
+            recorded,
+            ..Self::default()
+        };
+    }
+
+    fn offer(&mut self, delivery: DueDelivery, bounds: &Bounds) {
+        let bytes = self.late_bytes + delivery.body.len();
+        if self.late.len() < bounds.window && bytes <= bounds.window_bytes {
+            self.late_bytes = bytes;
             self.late.insert(delivery.id, delivery);
         } else {
             self.missed = true;

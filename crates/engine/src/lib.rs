@@ -69,7 +69,7 @@ pub struct EngineOptions {
     pub plans: Plans,
     /// What may be reached: the rules that endpoints' URLs are read by.
     pub policy: Policy,
-    /// Attempts in flight in all: each costs a connection, so a file descriptor.
+    /// Attempts in flight in all: each costs a connection, and while it resolves a name a socket.
     pub max_in_flight: usize,
     /// Attempts in flight of one team: what it can take from the others at most.
     pub max_in_flight_per_team: usize,
@@ -85,7 +85,7 @@ impl Default for EngineOptions {
             brand: Brand::default(),
             plans: Plans::default(),
             policy: Policy::default(),
-            max_in_flight: 4096,
+            max_in_flight: 2048,
             max_in_flight_per_team: 512,
             max_in_flight_per_endpoint: 64,
         }
@@ -197,16 +197,16 @@ impl Engine {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
+            broken: CancellationToken::new(),
+            backlog: std::sync::Mutex::default(),
             options,
         });
         let engine = Self { house };
         let health = engine.load().await?;
-        tokio::spawn(recorder::record_all(
-            Arc::clone(&engine.house),
-            to_record,
-            health,
-        ));
-        tokio::spawn(Arc::clone(&engine.house).run_timer());
+        let house = &engine.house;
+        let recorder = recorder::record_all(Arc::clone(house), to_record, health);
+        tokio::spawn(house.watched(recorder));
+        tokio::spawn(house.watched(Arc::clone(house).run_timer()));
         tokio::spawn(engine.clone().flush_key_use_regularly());
         engine.recover().await?;
         Ok(engine)
@@ -279,6 +279,12 @@ impl Engine {
             );
         }
         self.flush_key_use().await;
+    }
+
+    /// Ends when a part of the engine has panicked: what it was doing is left half done in memory,
+    /// and only a new start, which takes everything up from the store, is sure to mend that.
+    pub async fn broken(&self) {
+        self.house.broken.cancelled().await;
     }
 
     /// The store, to look back in.
@@ -515,17 +521,11 @@ impl Engine {
     /// Writes the metrics in Prometheus' text format.
     pub async fn metrics(&self) -> String {
         let house = &self.house;
-        let backlog = match house.store.backlog().await {
-            Ok(backlog) => Some(backlog),
-            Err(error) => {
-                house.metrics.store_failed();
-                tracing::warn!(%error, "cannot count the backlog for the metrics; the last figures stand");
-                None
-            }
-        };
+        let backlog = house.backlog().await;
+        let (lanes, waiting) = (house.roster.lane_count(), house.wakeups.len());
         house
             .metrics
-            .write(house.roster.lane_count(), house.wakeups.len(), backlog)
+            .write(lanes, waiting, backlog, house.store.stats())
     }
 
     async fn flush_key_use_regularly(self) {

@@ -1,6 +1,6 @@
 //! Hides what the engine counts and how it is written for Prometheus.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use model::attempt::{Outcome, Reason};
@@ -10,6 +10,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use store::driver::Stats;
+
+use crate::house::Backlog;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AttemptLabels {
@@ -31,6 +34,12 @@ pub(crate) struct Metrics {
     waiting_lanes: Gauge,
     backlog_open: Gauge<i64, AtomicI64>,
     backlog_dead: Gauge<i64, AtomicI64>,
+    store_queued: Gauge,
+    store_commits: Counter,
+    store_units: Counter,
+    store_failed_commits: Counter,
+    store_overloaded: Counter,
+    store_checkpoints: Counter,
     registry: Registry,
 }
 
@@ -65,6 +74,12 @@ impl Metrics {
             waiting_lanes: Gauge::default(),
             backlog_open: Gauge::default(),
             backlog_dead: Gauge::default(),
+            store_queued: Gauge::default(),
+            store_commits: Counter::default(),
+            store_units: Counter::default(),
+            store_failed_commits: Counter::default(),
+            store_overloaded: Counter::default(),
+            store_checkpoints: Counter::default(),
             registry: Registry::with_prefix("vk_webhooks"),
         };
         metrics.register();
@@ -123,6 +138,40 @@ impl Metrics {
             "Deliveries in the dead-letter queue",
             self.backlog_dead.clone(),
         );
+        registry.register(
+            "store_queued",
+            "Writes that wait for the store",
+            self.store_queued.clone(),
+        );
+        for (name, help, counter) in [
+            (
+                "store_commits",
+                "Transactions committed",
+                &self.store_commits,
+            ),
+            (
+                "store_units",
+                "Writes that came to an end in them",
+                &self.store_units,
+            ),
+            (
+                "store_failed_commits",
+                "Transactions that failed as a whole",
+                &self.store_failed_commits,
+            ),
+            (
+                "store_overloaded",
+                "Publications refused since the queue was full",
+                &self.store_overloaded,
+            ),
+            (
+                "store_checkpoints",
+                "Times the log was copied into the database",
+                &self.store_checkpoints,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
     }
 
     pub(crate) fn accepted(&self, events: u64, deliveries: u64) {
@@ -158,16 +207,26 @@ impl Metrics {
         &self,
         lanes: usize,
         waiting: usize,
-        backlog: Option<(u64, u64)>,
+        backlog: Option<Backlog>,
+        store: Stats,
     ) -> String {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.lanes.set(gauge(lanes));
         self.waiting_lanes.set(gauge(waiting));
-        if let Some((open, dead)) = backlog {
-            self.backlog_open
-                .set(i64::try_from(open).unwrap_or(i64::MAX));
-            self.backlog_dead
-                .set(i64::try_from(dead).unwrap_or(i64::MAX));
+        let large = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        if let Some(backlog) = backlog {
+            self.backlog_open.set(large(backlog.unfinished));
+            self.backlog_dead.set(large(backlog.dead_letters));
+        }
+        self.store_queued.set(large(store.queued));
+        for (counter, count) in [
+            (&self.store_commits, store.commits),
+            (&self.store_units, store.units),
+            (&self.store_failed_commits, store.failed_commits),
+            (&self.store_overloaded, store.overloaded),
+            (&self.store_checkpoints, store.checkpoints),
+        ] {
+            counter.inner().store(count, Ordering::Relaxed);
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)

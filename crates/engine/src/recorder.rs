@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::health::Health;
-use model::id::EndpointId;
+use model::id::{DeliveryId, EndpointId};
 use model::retry::Verdict;
 use store::{EndpointProgress, Settlement, StoreError};
 use tokio::sync::mpsc;
@@ -58,12 +58,16 @@ pub(crate) async fn record_all(
             ));
             settlements.push(settled.settlement);
         }
-        if !record(&house, Arc::new(settlements), progress).await {
+        let Some(refused) = record(&house, Arc::new(settlements), progress).await else {
             return; // closed by force: the store still owes these deliveries
-        }
+        };
         for (lane, delivery, attempt_count, retry_at, _open) in done {
             let next = lane.recorded(delivery, attempt_count, retry_at);
             house.follow(&lane, next);
+            if refused.contains(&delivery) {
+                let next = lane.poke();
+                house.follow(&lane, next);
+            }
         }
     }
 }
@@ -115,69 +119,78 @@ fn log_change(house: &House, endpoint: EndpointId, before: &Health, after: &Heal
     }
 }
 
-/// Makes a batch durable, however long the store takes to be able to. False: closed meanwhile.
+/// Makes a batch durable, however long the store takes to be able to. Returns the deliveries whose
+/// outcome it will never take; none at all where the house closed meanwhile.
 async fn record(
     house: &House,
     settlements: Arc<Vec<Settlement>>,
     progress: Arc<Vec<EndpointProgress>>,
-) -> bool {
+) -> Option<Vec<DeliveryId>> {
+    match settle(house, Arc::clone(&settlements), Arc::clone(&progress)).await? {
+        Ok(()) => return Some(Vec::new()),
+        Err(error) => tracing::error!(
+            %error,
+            "the store refused a batch of outcomes; recording them one by one"
+        ),
+    }
+    // One outcome the store will never take must not hold up the others.
+    let mut refused = Vec::new();
+    for settlement in settlements.iter() {
+        let delivery = settlement.delivery;
+        let one = Arc::new(vec![settlement.clone()]);
+        if let Err(error) = settle(house, one, Arc::default()).await? {
+            house.metrics.store_failed();
+            tracing::error!(
+                %error,
+                delivery = %house.store.codec().uuid(delivery),
+                "the store refused an outcome, which is not recorded: the delivery will be \
+                 attempted again"
+            );
+            refused.push(delivery);
+        }
+    }
+    if let Err(error) = settle(house, Arc::default(), progress).await? {
+        house.metrics.store_failed();
+        tracing::error!(%error, "the store refused the health of endpoints, which is not recorded");
+    }
+    Some(refused)
+}
+
+/// Settles once the store can be written: its refusal, if it is one of the batch as such; none
+/// where the house closed meanwhile.
+async fn settle(
+    house: &House,
+    settlements: Arc<Vec<Settlement>>,
+    progress: Arc<Vec<EndpointProgress>>,
+) -> Option<Result<(), String>> {
     let mut wait = FIRST_WAIT;
     let mut failing = false;
     loop {
-        match house
-            .store
-            .settle(Arc::clone(&settlements), Arc::clone(&progress))
-            .await
-        {
+        let (batch, ends) = (Arc::clone(&settlements), Arc::clone(&progress));
+        match house.store.settle(batch, ends).await {
             Ok(()) => {
                 if failing {
                     tracing::info!("the store takes outcomes again; deliveries go on");
                 }
-                return true;
+                return Some(Ok(()));
             }
-            Err(StoreError::Internal(error)) if settlements.len() > 1 => {
-                // One outcome the store will never take must not hold up the others.
-                tracing::error!(%error, "the store refused a batch of outcomes; recording them one by one");
-                return record_singly(house, &settlements, &progress).await;
-            }
-            Err(StoreError::Internal(error)) => {
-                house.metrics.store_failed();
-                let delivery = settlements
-                    .first()
-                    .map(|one| house.store.codec().uuid(one.delivery));
-                tracing::error!(%error, ?delivery, "the store refused an outcome, which is not recorded: the delivery will be attempted again");
-                return true;
-            }
-            Err(error) => {
+            Err(StoreError::Internal(error)) => return Some(Err(error)),
+            Err(error @ (StoreError::Overloaded | StoreError::Unavailable(_))) => {
                 house.metrics.store_failed();
                 if !failing {
-                    tracing::error!(%error, outcomes = settlements.len(), "cannot record outcomes; deliveries wait until the store can be written again");
+                    tracing::error!(
+                        %error,
+                        outcomes = settlements.len(),
+                        "cannot record outcomes; deliveries wait until the store can be written \
+                         again"
+                    );
                     failing = true;
                 }
                 if !house.pause_hard(wait).await {
-                    return false;
+                    return None;
                 }
                 wait = (wait * 2).min(LONGEST_WAIT);
             }
         }
     }
-}
-
-async fn record_singly(
-    house: &House,
-    settlements: &[Settlement],
-    progress: &Arc<Vec<EndpointProgress>>,
-) -> bool {
-    for (index, settlement) in settlements.iter().enumerate() {
-        // The endpoints' progress goes with the last one: it is that of the whole batch.
-        let progress = if index + 1 == settlements.len() {
-            Arc::clone(progress)
-        } else {
-            Arc::default()
-        };
-        if !Box::pin(record(house, Arc::new(vec![settlement.clone()]), progress)).await {
-            return false;
-        }
-    }
-    true
 }

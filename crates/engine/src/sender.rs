@@ -39,9 +39,12 @@ pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
         let (delivery, next) = lane.take(first);
         first = false;
         house.follow(&lane, next);
-        let Some(delivery) = delivery else { return };
-        let settled = attempt(&house, &lane, delivery).await;
+        let Some((delivery, target)) = delivery else {
+            return;
+        };
+        let settled = attempt(&house, &lane, delivery, &target).await;
         drop((_team, _all));
+        lane.ended(settled.settlement.attempt.reason.is_none());
         // Waits while the recorder is behind: what is in memory unrecorded stays bounded.
         if house.outcomes.send(settled).await.is_err() {
             return; // the recorder is gone, so the house is; the store still owes the delivery
@@ -49,9 +52,13 @@ pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
     }
 }
 
-async fn attempt(house: &House, lane: &Arc<Lane>, delivery: DueDelivery) -> Settled {
+async fn attempt(
+    house: &House,
+    lane: &Arc<Lane>,
+    delivery: DueDelivery,
+    target: &Target,
+) -> Settled {
     let open = house.tasks.token();
-    let target = lane.target.load_full();
     let started_at = house.clock.now();
     let started = Instant::now();
     let in_flight = house.metrics.attempt_started();
@@ -62,7 +69,7 @@ async fn attempt(house: &House, lane: &Arc<Lane>, delivery: DueDelivery) -> Sett
         Ok(url) => {
             let headers = house
                 .headers
-                .of(&target, &delivery, started_at, house.store.codec());
+                .of(target, &delivery, started_at, house.store.codec());
             let body = delivery.body.clone();
             let deadline = started + house.options.attempt_timeout;
             let request = Request {
@@ -75,6 +82,14 @@ async fn attempt(house: &House, lane: &Arc<Lane>, delivery: DueDelivery) -> Sett
         }
     };
     let duration = started.elapsed();
+    if let Err(failure) = &exchange.result {
+        tracing::debug!(
+            endpoint = %house.store.codec().uuid(lane.endpoint),
+            reason = failure.reason.as_str(),
+            detail = failure.operator_detail,
+            "an attempt failed"
+        );
+    }
     let attempt = describe(number, started_at, duration.as_millis(), exchange);
     drop(in_flight);
     house

@@ -224,7 +224,8 @@ impl World {
         };
         let (delivery, next) = self.lane.take(first);
         self.follow(next);
-        if let Some(delivery) = delivery {
+        if let Some((delivery, target)) = delivery {
+            assert!(target.takes_deliveries());
             *self
                 .sent
                 .entry((delivery.id.0, delivery.attempt_count))
@@ -259,6 +260,7 @@ impl World {
             }
             (true, false) => {} // the fresh schedule stands: it is due now
         }
+        self.lane.ended(!fails);
         self.to_tell
             .push_back((delivery.id.0, delivery.attempt_count, retry_at));
         self.senders.push_back(false);
@@ -337,14 +339,10 @@ impl World {
 
     fn pause_or_resume(&mut self) {
         let policy = egress::Policy::default();
-        let before = self.lane.target.load_full();
-        let paused = !before.paused;
-        self.lane.target.store(Arc::new(Target::new(
-            &endpoint(paused),
-            &policy,
-            Some(&before),
-        )));
-        let next = self.lane.poke();
+        let paused = !self.lane.target.load().paused;
+        let next = self
+            .lane
+            .retarget(|before| Target::new(&endpoint(paused), &policy, Some(before)));
         self.follow(next);
     }
 
@@ -485,5 +483,100 @@ fn a_pass_that_missed_an_offer_is_followed_by_another() {
             more: false,
         };
         assert_eq!(lane.page_read(page).1, complete, "{offers} offers");
+    }
+}
+
+#[test]
+fn large_bodies_are_bounded_by_their_bytes_also_beside_a_pass() {
+    let lane = lane(Bounds::with_in_flight(1));
+    let row = Row {
+        due_at: 0,
+        attempt_count: 0,
+        schedule: 0,
+        open: true,
+    };
+    for id in 0..400 {
+        let _ = lane.offer(Model::delivery(id, &row, 256 * 1024));
+    }
+    let state = lane.lock();
+    assert!(state.pulling);
+    let late: usize = state.pass.late.values().map(|late| late.body.len()).sum();
+    assert!(state.ready_bytes <= 512 * 1024 && late <= 512 * 1024);
+}
+
+#[test]
+fn what_was_forgotten_in_a_pause_is_read_again_whatever_page_was_on_its_way() {
+    let lane = lane(Bounds::with_in_flight(1));
+    let row = Row {
+        due_at: 0,
+        attempt_count: 0,
+        schedule: 0,
+        open: true,
+    };
+    let pause = |paused: bool| {
+        let policy = egress::Policy::default();
+        lane.retarget(|before| Target::new(&endpoint(paused), &policy, Some(before)))
+    };
+    assert!(lane.poke().pull);
+    let first = lane.page_wanted().unwrap();
+    assert_eq!(first.after, None);
+    let page = |ids: std::ops::Range<i64>, more| DuePage {
+        deliveries: ids.map(|id| Model::delivery(id, &row, 300)).collect(),
+        more,
+    };
+    assert_eq!(lane.page_read(page(0..512, true)).0.senders, 1);
+    // The window is full; a sender looks while the endpoint is paused, and it is resumed at once.
+    let _ = pause(true);
+    assert!(lane.take(true).0.is_none());
+    let _ = pause(false);
+    let again = lane.page_wanted().unwrap();
+    assert_eq!(again.after, None, "the pass begins anew");
+    // Once more, with a page on its way: it must not be taken for the first of the new pass.
+    assert_eq!(lane.page_read(page(0..10, true)).0.senders, 1);
+    assert!(lane.page_wanted().unwrap().after.is_some());
+    let _ = pause(true);
+    assert!(lane.take(true).0.is_none());
+    let _ = pause(false);
+    assert!(
+        !lane.page_read(page(600..610, false)).1,
+        "another pass is needed"
+    );
+    assert_eq!(lane.page_wanted().unwrap().after, None);
+}
+
+#[test]
+fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails() {
+    let row = Row {
+        due_at: 0,
+        attempt_count: 0,
+        schedule: 0,
+        open: true,
+    };
+    for failing in [false, true] {
+        let lane = lane(Bounds::with_in_flight(8));
+        let policy = egress::Policy::default();
+        for paused in [true, false] {
+            let _ = lane.retarget(|before| Target::new(&endpoint(paused), &policy, Some(before)));
+        }
+        assert!(lane.page_wanted().is_some());
+        let page = DuePage {
+            deliveries: (0..200).map(|id| Model::delivery(id, &row, 300)).collect(),
+            more: false,
+        };
+        assert_eq!(lane.page_read(page).0.senders, 1);
+        let mut first = true;
+        for sent in 1..=GENTLE_START {
+            let (delivery, next) = lane.take(first);
+            first = false;
+            let (delivery, _) = delivery.unwrap();
+            assert_eq!(next.senders, 0, "one at a time: {sent}");
+            lane.ended(!failing);
+            let next = lane.recorded(delivery.id, 0, None);
+            if failing || sent == GENTLE_START {
+                assert_eq!(next.senders, 7, "all at once: {sent}");
+                break;
+            }
+            assert_eq!(next.senders, 0, "one at a time: {sent}");
+        }
     }
 }
