@@ -321,13 +321,13 @@ mod tests {
                 "/data",
             )
         };
-        for integer in ["0", "3.0", "1e2", &"7".repeat(60), "1e999"] {
+        for integer in ["0", "-1", "3.0", "1e2", &"7".repeat(60), "1e999", "-1e999"] {
             assert!(
                 counted(integer).is_ok(),
                 "{integer} is an integer (JSON Schema: a number without a fraction)"
             );
         }
-        for wrong in ["-1", "1.5", "-1e999", "\"3\"", "null", "true"] {
+        for wrong in ["1.5", "\"3\"", "null", "true"] {
             assert!(counted(wrong).is_err(), "{wrong}");
         }
     }
