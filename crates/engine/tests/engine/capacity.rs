@@ -80,3 +80,36 @@ async fn a_dead_endpoint_that_keeps_failing_does_not_keep_others_from_being_trie
     assert_eq!(rig.count(Status::DeadLetter).await, 50);
     assert_eq!(rig.receivers.seen().len(), 50 + 6 * 50);
 }
+
+/// Panics at the first request: a bug in a part of the house.
+struct Panicking;
+
+impl egress::Transport for Panicking {
+    fn exchange<'a>(
+        &'a self,
+        _: &'a egress::Connections,
+        _: egress::Request<'a>,
+    ) -> egress::BoxFuture<'a, egress::Exchange> {
+        Box::pin(async { panic!("injected: a bug in the transport") })
+    }
+
+    fn probe<'a>(&'a self, _: &'a egress::ReceiverUrl) -> egress::BoxFuture<'a, egress::Probe> {
+        Box::pin(std::future::ready(egress::Probe::Reachable))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_inside_the_engine_is_noticed() {
+    let rig = Rig::new().await;
+    rig.endpoint("healthy", &[status(200)]).await;
+    rig.publish().await;
+    wait(1).await;
+    let minute = Duration::from_secs(60);
+    let noticed = tokio::time::timeout(minute, rig.engine.broken()).await;
+    assert!(noticed.is_err(), "nothing is broken");
+
+    let rig = rig.with_transport(std::sync::Arc::new(Panicking)).await;
+    rig.publish().await;
+    let noticed = tokio::time::timeout(minute, rig.engine.broken()).await;
+    assert!(noticed.is_ok());
+}

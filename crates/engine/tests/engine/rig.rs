@@ -193,7 +193,7 @@ impl Rig {
             seen: Mutex::default(),
         });
         let clock = Arc::new(VirtualClock::starting_at(START));
-        let engine = start(&folder, &receivers, &clock, &options).await;
+        let engine = start(&folder, Arc::clone(&receivers) as _, &clock, &options).await;
         let team = engine
             .create_team(None, "Acme".into(), "scale".into())
             .await
@@ -214,7 +214,16 @@ impl Rig {
     pub(crate) async fn restart(&mut self, grace: Duration) {
         self.engine.stop(grace).await;
         self.engine.store().close().await;
-        self.engine = start(&self.folder, &self.receivers, &self.clock, &self.options).await;
+        let transport = Arc::clone(&self.receivers) as _;
+        self.engine = start(&self.folder, transport, &self.clock, &self.options).await;
+    }
+
+    /// The same store under an engine with another transport.
+    pub(crate) async fn with_transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.engine.stop(Duration::from_secs(1)).await;
+        self.engine.store().close().await;
+        self.engine = start(&self.folder, transport, &self.clock, &self.options).await;
+        self
     }
 
     pub(crate) async fn another_team(&self) -> Team {
@@ -296,13 +305,12 @@ impl Rig {
 
 async fn start(
     folder: &Folder,
-    receivers: &Arc<Scripted>,
+    transport: Arc<dyn Transport>,
     clock: &Arc<VirtualClock>,
     options: &EngineOptions,
 ) -> Engine {
     let path = folder.0.join("webhooks.db");
     let store = Store::open_sqlite(SqliteOptions { path }).await.unwrap();
-    let transport: Arc<dyn Transport> = Arc::clone(receivers) as _;
     Engine::start(store, transport, Arc::clone(clock) as _, options.clone())
         .await
         .unwrap()

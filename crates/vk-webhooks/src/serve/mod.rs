@@ -42,7 +42,17 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     let service = Service::start(&settings, key_from_environment()?).await?;
     service.operator_key().announce();
     info!(target: logging::ALWAYS, "listening on http://{}", service.address());
-    let name = signals.next().await;
+    let name = tokio::select! {
+        name = signals.next() => name,
+        () = service.engine.broken() => {
+            // The panic itself is on standard error already.
+            service.stop().await;
+            anyhow::bail!(
+                "a part of the delivery engine panicked, which is a bug: please report it with the \
+                 lines above. Start the service again: it takes up all unfinished deliveries"
+            );
+        }
+    };
     info!(
         "stopping because of {name}: requests and attempts in flight may take {} s to end; a \
          second signal ends the service at once",
