@@ -39,6 +39,7 @@ pub use accept::{Acceptance, Accepted, Idempotency};
 pub use due::{DueDelivery, DuePage};
 pub use endpoints::EndpointChange;
 pub use error::{AcceptError, LimitedError, OpenError, StoreError};
+pub use events::EventSummary;
 pub use load::Loaded;
 pub use log::LogFilter;
 pub use page::{Page, PageRequest};
