@@ -192,6 +192,30 @@ async fn a_delivery_walks_through_its_schedule_and_every_attempt_is_kept() {
 }
 
 #[tokio::test]
+async fn the_backlog_is_what_living_endpoints_are_owed_and_were_not_given() {
+    let house = House::new().await;
+    let (living, deleted) = (house.endpoint().await, house.endpoint().await);
+    for verdict in [None, Some(Verdict::DeadLetter), Some(Verdict::Delivered)] {
+        let accepted = house.publish("a", &[living, deleted], 0).await;
+        let Some(verdict) = verdict else { continue };
+        for id in [accepted.delivery(0), accepted.delivery(1)] {
+            house.settle(settlement(id, 1, verdict)).await;
+        }
+    }
+    let more = house.publish("a", &[living], 0).await.delivery(0);
+    house
+        .settle(settlement(more, 1, Verdict::RetryAt(at(9000))))
+        .await;
+    assert_eq!(house.store.backlog().await.unwrap(), (3, 2));
+    let gone = house
+        .store
+        .delete_endpoint(house.team, deleted, at(1))
+        .await;
+    assert!(gone.unwrap());
+    assert_eq!(house.store.backlog().await.unwrap(), (2, 1));
+}
+
+#[tokio::test]
 async fn of_many_attempts_the_latest_are_shown() {
     let house = House::new().await;
     let endpoint = house.endpoint().await;
