@@ -1,6 +1,7 @@
 //! How much verbs read, and what they make of trouble between their steps.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use model::endpoint::{Secret, Secrets, Subscription};
@@ -12,18 +13,35 @@ use super::super::*;
 use super::{Folder, driver};
 use crate::*;
 
-/// A driver that counts what is read.
+/// A driver that counts what is read, and makes trouble where it is asked to.
 struct Spy {
     driver: SqliteDriver,
     bytes_read: AtomicU64,
+    /// Whether nothing can be read after the next commit.
+    fails_after_commit: AtomicBool,
+    failing: AtomicBool,
+    /// What somebody else commits before the next commit.
+    meanwhile: Mutex<Option<Unit>>,
 }
 
 impl Driver for Spy {
     fn commit(&self, line: Line, unit: Unit) -> Pending<'_, Result<Commit, StoreError>> {
-        self.driver.commit(line, unit)
+        Box::pin(async move {
+            let meanwhile = self.meanwhile.lock().unwrap().take();
+            if let Some(other) = meanwhile {
+                self.driver.commit(line, other).await?;
+            }
+            let result = self.driver.commit(line, unit).await;
+            let fails = self.fails_after_commit.load(Ordering::Relaxed);
+            self.failing.store(fails, Ordering::Relaxed);
+            result
+        })
     }
     fn read(&self, queries: Vec<Query>) -> Pending<'_, Result<Vec<Rows>, StoreError>> {
         Box::pin(async {
+            if self.failing.load(Ordering::Relaxed) {
+                return Err(StoreError::Unavailable("it cannot be read".into()));
+            }
             let answers = self.driver.read(queries).await?;
             let bytes: usize = answers.iter().map(Rows::bytes).sum();
             self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -55,6 +73,9 @@ impl House {
         let spy = Arc::new(Spy {
             driver: driver(&folder).await,
             bytes_read: AtomicU64::default(),
+            fails_after_commit: AtomicBool::default(),
+            failing: AtomicBool::default(),
+            meanwhile: Mutex::default(),
         });
         let store = Store::with_driver(spy.clone()).await.unwrap();
         let team = store.create_team(None, "old".into(), "free".into(), NOW);
@@ -101,4 +122,41 @@ async fn a_list_of_events_reads_no_bodies() {
     assert_eq!(ids, expected);
     let read = house.spy.bytes_read.load(Ordering::Relaxed) - before;
     assert!(read < 1000, "{read} bytes were read");
+}
+
+fn paused() -> EndpointChange {
+    EndpointChange {
+        paused: Some(true),
+        ..EndpointChange::default()
+    }
+}
+
+#[tokio::test]
+async fn a_durable_change_is_answered_where_nothing_can_be_read_after_it() {
+    let later = NOW.after(Duration::from_secs(1));
+    let house = House::new().await;
+    let (store, spy) = (&house.store, &house.spy);
+    spy.fails_after_commit.store(true, Ordering::Relaxed);
+    let endpoint = store.update_endpoint(house.team, house.endpoint, paused(), later);
+    let endpoint = endpoint.await.unwrap().unwrap();
+    assert!(endpoint.paused && endpoint.updated_at == later);
+    spy.failing.store(false, Ordering::Relaxed);
+    let team = store.update_team(house.team, Some("new".into()), None, later);
+    let team = team.await.unwrap().unwrap();
+    spy.failing.store(false, Ordering::Relaxed);
+    let kept = store.load().await.unwrap();
+    assert_eq!((kept.endpoints, kept.teams), (vec![endpoint], vec![team]));
+}
+
+#[tokio::test]
+async fn what_is_deleted_while_it_is_changed_is_not_there() {
+    let house = House::new().await;
+    let (store, spy) = (&house.store, &house.spy);
+    let gone = |sql| Some(Unit::of(sql, [NOW.into()]));
+    *spy.meanwhile.lock().unwrap() = gone("UPDATE endpoints SET deleted_at = $1");
+    let endpoint = store.update_endpoint(house.team, house.endpoint, paused(), NOW);
+    assert_eq!(endpoint.await.unwrap(), None);
+    *spy.meanwhile.lock().unwrap() = gone("UPDATE teams SET deleted_at = $1");
+    let team = store.update_team(house.team, Some("new".into()), None, NOW);
+    assert_eq!(team.await.unwrap(), None);
 }
