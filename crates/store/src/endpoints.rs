@@ -73,6 +73,22 @@ pub struct EndpointChange {
     pub secrets: Option<Secrets>,
 }
 
+impl EndpointChange {
+    /// The endpoint after the change.
+    fn applied_to(self, endpoint: Endpoint, now: Timestamp) -> Endpoint {
+        Endpoint {
+            url: self.url.unwrap_or(endpoint.url),
+            description: self.description.unwrap_or(endpoint.description),
+            subscription: self.subscription.unwrap_or(endpoint.subscription),
+            disabled: self.disabled.unwrap_or(endpoint.disabled),
+            paused: self.paused.unwrap_or(endpoint.paused),
+            secrets: self.secrets.unwrap_or(endpoint.secrets),
+            updated_at: now,
+            ..endpoint
+        }
+    }
+}
+
 impl Store {
     /// Makes an endpoint, where the team has fewer than `limit`.
     #[expect(clippy::too_many_arguments, reason = "an endpoint has that many parts")]
@@ -123,6 +139,9 @@ impl Store {
     }
 
     /// Changes an endpoint by hand. None where the team has no such endpoint.
+    ///
+    /// The answer is made of what was read before: once the change is durable nothing can fail any
+    /// more, so an error means that nothing was changed. Changes of one endpoint come one at a time.
     pub async fn update_endpoint(
         &self,
         team: TeamId,
@@ -130,14 +149,17 @@ impl Store {
         change: EndpointChange,
         now: Timestamp,
     ) -> Result<Option<Endpoint>, StoreError> {
+        let Some(before) = self.endpoint(team, endpoint).await? else {
+            return Ok(None);
+        };
         let [secret, previous, expires_at] = secret_values(change.secrets.as_ref());
         let types = change.subscription.as_ref().map(types_value).transpose()?;
         let values = [
             endpoint.into(),
             team.into(),
-            change.url.into(),
+            change.url.clone().into(),
             change.description.is_some().into(),
-            change.description.flatten().into(),
+            change.description.clone().flatten().into(),
             types.is_some().into(),
             types.unwrap_or(Value::Null),
             change.disabled.into(),
@@ -147,8 +169,13 @@ impl Store {
             expires_at,
             now.into(),
         ];
-        self.change(Unit::of(UPDATE, values)).await?;
-        self.endpoint(team, endpoint).await
+        let mut unit = Unit::default();
+        unit.guard(UPDATE, values, 1);
+        Ok(match self.commit(unit).await? {
+            Commit::Done { .. } => Some(change.applied_to(before, now)),
+            // It was deleted in between.
+            Commit::Refused { .. } => None,
+        })
     }
 
     /// Deletes an endpoint: its unfinished deliveries are canceled by that.

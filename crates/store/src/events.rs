@@ -11,26 +11,38 @@ use crate::page::{Page, PageRequest};
 use crate::store::Store;
 use crate::value::Columns;
 
-macro_rules! columns {
-    () => {
-        "SELECT id, event_type, deliveries, test, body FROM events "
-    };
-}
-/// Skips over the index alone, and reads only the rows that are shown.
-const PAGE: &str = concat!(
-    columns!(),
-    "WHERE id IN (SELECT id FROM events WHERE team_id = $1 ORDER BY id DESC LIMIT $2 OFFSET $3) \
-     ORDER BY id DESC"
-);
+/// Skips over the index alone, and reads only the rows that are shown, up to their bodies.
+const PAGE: &str = "\
+    SELECT id, event_type, deliveries, test FROM events \
+    WHERE id IN (SELECT id FROM events WHERE team_id = $1 ORDER BY id DESC LIMIT $2 OFFSET $3) \
+    ORDER BY id DESC";
 const TOTAL: &str = "SELECT count(*) FROM events WHERE team_id = $1";
-const ONE: &str = concat!(columns!(), "WHERE id = $1 AND team_id = $2");
+const ONE: &str = "\
+    SELECT id, event_type, deliveries, test, body FROM events WHERE id = $1 AND team_id = $2";
+
+/// An event as a list shows it: without its body, which may be large.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSummary {
+    /// Its id.
+    pub id: EventId,
+    /// Its type's name.
+    pub event_type: String,
+    /// How many deliveries it made.
+    pub deliveries: u32,
+    /// Whether it was made by "send test event".
+    pub test: bool,
+}
 
 impl Store {
     /// Events newest first.
-    pub async fn events(&self, team: TeamId, page: PageRequest) -> Result<Page<Event>, StoreError> {
+    pub async fn events(
+        &self,
+        team: TeamId,
+        page: PageRequest,
+    ) -> Result<Page<EventSummary>, StoreError> {
         let (limit, offset) = page.window();
         let rows = Query::new(PAGE, [team.into(), limit, offset]);
-        self.page(rows, Query::new(TOTAL, [team.into()]), decode)
+        self.page(rows, Query::new(TOTAL, [team.into()]), decode_summary)
             .await
     }
 
@@ -55,12 +67,27 @@ impl Store {
     }
 }
 
-fn decode(row: &mut Columns) -> Result<Event, StoreError> {
-    Ok(Event {
+fn decode_summary(row: &mut Columns) -> Result<EventSummary, StoreError> {
+    Ok(EventSummary {
         id: row.id()?,
         event_type: row.text()?,
         deliveries: row.count()?,
         test: row.flag()?,
+    })
+}
+
+fn decode(row: &mut Columns) -> Result<Event, StoreError> {
+    let EventSummary {
+        id,
+        event_type,
+        deliveries,
+        test,
+    } = decode_summary(row)?;
+    Ok(Event {
+        id,
+        event_type,
+        deliveries,
+        test,
         body: row.bytes()?,
     })
 }

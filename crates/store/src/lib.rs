@@ -1,8 +1,14 @@
 //! What is durable: group commit, SQL, migrations. Hides every statement and every database.
 //!
 //! [`Store`] is a struct of domain verbs over a [`driver::Driver`]. It holds no policy and never
-//! reads a clock: what becomes of a delivery and what time it is come in as arguments. A verb that
-//! the web floor may call takes the team first and looks at nothing of another team's.
+//! reads a clock: what becomes of a delivery and what time it is come in as arguments.
+//!
+//! Whatever is a team's is shown and changed for callers of the API by verbs that take the team
+//! first: another team's is to them as if it were not there. (`accept` takes the endpoints as the
+//! engine found them for that team.) The other verbs ask for no team, and their callers see to it who
+//! may: the operator's (`teams`, `create_team`, the operator's key), tokens (who shows one learns
+//! whose it is), and what is done for all teams (`load`, `due`, `settle`, `touch_keys`, `backlog`,
+//! `sweep` and their like).
 //!
 //! Rooms, in reading order:
 //!
@@ -39,6 +45,7 @@ pub use accept::{Acceptance, Accepted, Idempotency};
 pub use due::{DueDelivery, DuePage};
 pub use endpoints::EndpointChange;
 pub use error::{AcceptError, LimitedError, OpenError, StoreError};
+pub use events::EventSummary;
 pub use load::Loaded;
 pub use log::LogFilter;
 pub use page::{Page, PageRequest};

@@ -32,7 +32,7 @@ const OF_EVENT: &str = concat!(
 const ATTEMPTS: &str = "\
     SELECT number, started_at, duration_ms, outcome, status_code, reason, detail, remote_addr, \
            dns_ms, connect_ms, tls_ms, first_byte_ms, response_headers, response_body \
-    FROM attempts WHERE delivery_id = $1 ORDER BY number";
+    FROM attempts WHERE delivery_id = $1 ORDER BY number DESC LIMIT $2";
 const CONDITIONS: &str =
     "SELECT id, disabled, paused, deleted_at FROM endpoints WHERE team_id = $1";
 
@@ -60,6 +60,11 @@ const OWED_TYPE_RANGE: &str = "\
     SELECT id FROM deliveries \
     WHERE endpoint_id = $1 AND standing = $2 AND id >= $3 AND id < $4 AND event_type || '' = $6 \
     ORDER BY id DESC LIMIT $5";
+
+/// The attempts a delivery is shown with: retries by hand may make any number of them.
+const ATTEMPTS_SHOWN: u32 = 100;
+/// About how many bytes those may hold, their responses' bodies included.
+const ATTEMPTS_BYTES: usize = 4 << 20;
 
 /// What a delivery log is filtered by; absent means any.
 #[derive(Clone, Debug, Default)]
@@ -172,22 +177,37 @@ impl Store {
         Ok(page)
     }
 
-    /// One delivery and its attempts, in order.
+    /// One delivery and its latest attempts, in order: at most 100, and about 4 MiB of them.
+    /// `attempt_count` tells how many were made.
     pub async fn delivery(
         &self,
         team: TeamId,
         delivery: DeliveryId,
     ) -> Result<Option<(Delivery, Vec<Attempt>)>, StoreError> {
+        let attempts = Query {
+            max_bytes: ATTEMPTS_BYTES,
+            ..Query::new(ATTEMPTS, [delivery.into(), ATTEMPTS_SHOWN.into()])
+        };
         let (rows, attempts) = self
-            .read_two(
-                Query::new(ONE, [delivery.into(), team.into()]),
-                Query::new(ATTEMPTS, [delivery.into()]),
-            )
+            .read_two(Query::new(ONE, [delivery.into(), team.into()]), attempts)
             .await?;
         let Some(delivery) = rows.first(decode)? else {
             return Ok(None);
         };
-        Ok(Some((delivery, attempts.decode(decode_attempt)?)))
+        let mut attempts = attempts.decode(decode_attempt)?;
+        attempts.reverse();
+        Ok(Some((delivery, attempts)))
+    }
+
+    /// One delivery, without its attempts.
+    pub async fn delivery_alone(
+        &self,
+        team: TeamId,
+        delivery: DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        self.read_one(Query::new(ONE, [delivery.into(), team.into()]))
+            .await?
+            .first(decode)
     }
 }
 

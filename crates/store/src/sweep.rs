@@ -1,13 +1,15 @@
 //! Hides retention: what is past its time goes in small slices, so that publishing never waits long.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use model::id::{EventId, first_raw_at};
+use model::id::{EndpointId, EventId, TeamId, first_raw_at};
 use model::time::Timestamp;
 
 use crate::driver::{Query, Unit};
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::value::Columns;
 
 const DELETE_KEYS: &str = "\
     DELETE FROM idempotency_keys WHERE (team_id, key) IN \
@@ -44,21 +46,45 @@ const DELETE_ATTEMPTS: &str = "\
     DELETE FROM attempts WHERE delivery_id > $1 AND delivery_id <= $1 + $2 \
       AND NOT EXISTS (SELECT 1 FROM events WHERE id = $1)";
 
-/// Deleted endpoints and teams that nothing refers to any more.
-const DELETE_ENDPOINTS: &str = "\
-    DELETE FROM endpoints WHERE id IN \
-        (SELECT id FROM endpoints WHERE deleted_at < $1 AND NOT EXISTS \
-            (SELECT 1 FROM deliveries d WHERE d.endpoint_id = endpoints.id) LIMIT $2)";
-const DELETE_TEAMS: &str = "\
-    DELETE FROM teams WHERE id IN \
-        (SELECT id FROM teams WHERE deleted_at < $1 \
-            AND NOT EXISTS (SELECT 1 FROM endpoints p WHERE p.team_id = teams.id) \
-            AND NOT EXISTS (SELECT 1 FROM events e WHERE e.team_id = teams.id) LIMIT $2)";
+// Deleted endpoints and teams that nothing refers to any more. They are looked for beside the
+// writer: without retention most of the deleted are still referred to.
+macro_rules! is_idle_endpoint {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.endpoint_id = endpoints.id)"
+    };
+}
+macro_rules! is_idle_team {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM endpoints p WHERE p.team_id = teams.id) \
+         AND NOT EXISTS (SELECT 1 FROM events e WHERE e.team_id = teams.id)"
+    };
+}
+const IDLE_ENDPOINTS: &str = concat!(
+    "SELECT id FROM endpoints WHERE deleted_at < $1 AND ",
+    is_idle_endpoint!(),
+    " LIMIT $2"
+);
+const IDLE_TEAMS: &str = concat!(
+    "SELECT id FROM teams WHERE deleted_at < $1 AND ",
+    is_idle_team!(),
+    " LIMIT $2"
+);
+const DELETE_ENDPOINT: &str = concat!(
+    "DELETE FROM endpoints WHERE id = $1 AND ",
+    is_idle_endpoint!()
+);
+const DELETE_TEAM: &str = concat!("DELETE FROM teams WHERE id = $1 AND ", is_idle_team!());
+
+/// How long a deleted endpoint's or team's row stays at least: a publication that was under way
+/// when it was deleted may still refer to it, and waits in the queue for much less.
+const DELETED_KEPT: Duration = Duration::from_secs(3600);
 
 impl Store {
     /// Deletes at most about `slice` rows of what is past its time: idempotency keys and tokens
     /// expired at `now`, and events older than `keep_since` whose deliveries are all finished,
-    /// with those deliveries and attempts. Returns how many rows went; 0 means done.
+    /// with those deliveries and attempts. Without `keep_since` events stay. Endpoints and teams
+    /// that were deleted an hour ago go once nothing refers to them, with or without it. Returns
+    /// how many rows went; 0 means done.
     pub async fn sweep(
         &self,
         now: Timestamp,
@@ -70,21 +96,40 @@ impl Store {
         unit.add(DELETE_KEYS, [now.into(), slice.into()]);
         unit.add(DELETE_TOKENS, [now.into(), slice.into()]);
         let mut gone = self.change(unit).await?;
-        let Some(keep_since) = keep_since else {
-            return Ok(gone);
-        };
-        while gone == 0 {
-            match self.sweep_events(first_raw_at(keep_since), slice).await? {
-                Some(rows) => gone += rows,
-                None => {
-                    let mut unit = Unit::default();
-                    unit.add(DELETE_ENDPOINTS, [keep_since.into(), slice.into()]);
-                    unit.add(DELETE_TEAMS, [keep_since.into(), slice.into()]);
-                    return self.change(unit).await;
+        if let Some(keep_since) = keep_since {
+            while gone == 0 {
+                match self.sweep_events(first_raw_at(keep_since), slice).await? {
+                    Some(rows) => gone += rows,
+                    None => break,
                 }
             }
         }
+        if gone == 0 {
+            gone = self.sweep_deleted(now.before(DELETED_KEPT), slice).await?;
+        }
         Ok(gone)
+    }
+
+    /// Deletes the rows of what was deleted before `until` and is idle; how many went.
+    async fn sweep_deleted(&self, until: Timestamp, slice: u32) -> Result<u64, StoreError> {
+        let values = || [until.into(), slice.into()];
+        let (endpoints, teams) = self
+            .read_two(
+                Query::new(IDLE_ENDPOINTS, values()),
+                Query::new(IDLE_TEAMS, values()),
+            )
+            .await?;
+        let mut unit = Unit::default();
+        for endpoint in endpoints.decode(Columns::id::<EndpointId>)? {
+            unit.add(DELETE_ENDPOINT, [endpoint.into()]);
+        }
+        for team in teams.decode(Columns::id::<TeamId>)? {
+            unit.add(DELETE_TEAM, [team.into()]);
+        }
+        if unit.is_empty() {
+            return Ok(0);
+        }
+        self.change(unit).await
     }
 
     /// Looks at the next old events and deletes those that are finished; how many rows went. None

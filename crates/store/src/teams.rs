@@ -71,6 +71,9 @@ impl Store {
     }
 
     /// Changes a team's name or plan. None where there is no such team.
+    ///
+    /// The answer is made of what was read before: once the change is durable nothing can fail any
+    /// more, so an error means that nothing was changed. Changes of one team come one at a time.
     pub async fn update_team(
         &self,
         team: TeamId,
@@ -78,14 +81,34 @@ impl Store {
         plan: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Team>, StoreError> {
-        self.change(Unit::of(
-            UPDATE,
-            [team.into(), name.into(), plan.into(), now.into()],
-        ))
-        .await?;
-        self.read_one(Query::new(ONE, [team.into()]))
+        let before = self
+            .read_one(Query::new(ONE, [team.into()]))
             .await?
-            .first(decode)
+            .first(decode)?;
+        let Some(before) = before else {
+            return Ok(None);
+        };
+        let mut unit = Unit::default();
+        unit.guard(
+            UPDATE,
+            [
+                team.into(),
+                name.clone().into(),
+                plan.clone().into(),
+                now.into(),
+            ],
+            1,
+        );
+        Ok(match self.commit(unit).await? {
+            Commit::Done { .. } => Some(Team {
+                name: name.unwrap_or(before.name),
+                plan: plan.unwrap_or(before.plan),
+                updated_at: now,
+                ..before
+            }),
+            // It was deleted in between.
+            Commit::Refused { .. } => None,
+        })
     }
 
     /// Deletes a team with its keys, tokens and endpoints; its log goes with retention.

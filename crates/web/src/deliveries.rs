@@ -79,12 +79,14 @@ impl DeliveryView {
     }
 }
 
-/// A delivery with every attempt that was made of it.
+/// A delivery with the latest attempts that were made of it.
 #[derive(Serialize, ToSchema)]
 struct DeliveryDetail {
     #[serde(flatten)]
     view: DeliveryView,
-    /// Its attempts, in order.
+    /// The latest 100 attempts, in order; fewer where their responses are very large.
+    /// `attemptCount` tells how many were made.
+    #[schema(max_items = 100)]
     attempts: Vec<AttemptView>,
 }
 
@@ -229,7 +231,7 @@ async fn list(
     Ok(render::log(deliveries, query.per_page, next))
 }
 
-/// Show a delivery with its attempts.
+/// Show a delivery with its latest attempts.
 #[utoipa::path(get, path = "/v1/deliveries/{id}", tag = "Deliveries", operation_id = "getDelivery",
     params(("id" = Id, Path, description = "The delivery's id.")),
     responses((status = 200, description = "The delivery.", body = Answer<DeliveryDetail>))
@@ -268,8 +270,8 @@ async fn retry(
 ) -> Result<Response, Problem> {
     app.engine.retry_delivery(writer.id(), id).await?;
     let store = app.engine.store();
-    let found = store.delivery(writer.id(), id).await?;
-    let (delivery, _) = found.ok_or(Problem::NotFound)?;
+    let found = store.delivery_alone(writer.id(), id).await?;
+    let delivery = found.ok_or(Problem::NotFound)?;
     Ok(render::accepted(DeliveryView::of(&delivery, store.codec())))
 }
 

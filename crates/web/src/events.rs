@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::response::Response;
 use engine::Publication;
 use http::{HeaderMap, HeaderName};
-use model::event::{self, Event, data_of};
+use model::event::{self, data_of};
 use model::id::{EventId, Id as _, IdCodec};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use store::{AcceptError, Accepted};
+use store::{AcceptError, Accepted, EventSummary};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -259,7 +259,7 @@ async fn list(
 ) -> Result<Response, Problem> {
     let store = app.engine.store();
     let page = store.events(reader.id(), request).await?;
-    let view = |event: Event| EventView {
+    let view = |event: EventSummary| EventView {
         id: Id(store.codec().uuid(event.id)),
         event_type: event.event_type,
         test: event.test,

@@ -213,6 +213,16 @@ enum Failure {
     All(StoreError),
 }
 
+impl Failure {
+    /// What a failed BEGIN or COMMIT means, which no unit is at fault for: it may pass.
+    fn of_all(error: &rusqlite::Error) -> Self {
+        Self::All(match meaning(error) {
+            StoreError::Internal(why) => StoreError::Unavailable(why),
+            error => error,
+        })
+    }
+}
+
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         match meaning(&error) {
@@ -229,7 +239,7 @@ fn transact<'u>(
     apart: bool,
 ) -> Result<Vec<Result<Commit, StoreError>>, Failure> {
     let mut statements = Statements::new(connection);
-    statements.run("BEGIN IMMEDIATE", [].as_slice())?;
+    begin(connection, &mut statements).map_err(|error| Failure::of_all(&error))?;
     let run = || -> Result<_, Failure> {
         let mut results = Vec::new();
         for unit in units {
@@ -239,18 +249,28 @@ fn transact<'u>(
                 run_unit(&mut statements, unit).map(Ok)?
             });
         }
-        statements.run("COMMIT", [].as_slice())?;
+        statements
+            .run("COMMIT", [].as_slice())
+            .map_err(|error| Failure::of_all(&error))?;
         Ok(results)
     };
     let results = run();
     if results.is_err() && !connection.raw.is_autocommit() {
         // Some errors end the transaction by themselves, the others here. Where even this fails,
-        // the next BEGIN does too, and says so.
+        // the next transaction does it before it begins.
         if let Err(error) = statements.run("ROLLBACK", [].as_slice()) {
             tracing::warn!(%error, "a failed transaction could not be rolled back");
         }
     }
     results
+}
+
+/// Begins a transaction, after undoing one that a panic or a failed ROLLBACK left open.
+fn begin(connection: &Connection, statements: &mut Statements<'_>) -> rusqlite::Result<()> {
+    if !connection.raw.is_autocommit() {
+        statements.run("ROLLBACK", [].as_slice())?;
+    }
+    statements.run("BEGIN IMMEDIATE", [].as_slice()).map(|_| ())
 }
 
 fn run_apart(
@@ -280,4 +300,67 @@ fn run_unit(statements: &mut Statements<'_>, unit: &Unit) -> Result<Commit, Fail
         affected += changed;
     }
     Ok(Commit::Done { affected })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::driver::Query;
+    use crate::value::Columns;
+
+    fn connection() -> Connection {
+        let raw = rusqlite::Connection::open_in_memory().unwrap();
+        raw.execute_batch("CREATE TABLE kept (name TEXT)").unwrap();
+        Connection::new(raw)
+    }
+
+    fn keep(name: &'static str) -> Unit {
+        Unit::of("INSERT INTO kept (name) VALUES ($1)", [name.into()])
+    }
+
+    fn kept(connection: &Connection) -> Vec<String> {
+        let query = Query::new("SELECT name FROM kept", []);
+        let rows = connection.read(&[query]).unwrap().remove(0);
+        rows.decode(Columns::text).unwrap()
+    }
+
+    #[test]
+    fn writing_goes_on_after_a_transaction_that_panicked_or_was_not_undone() {
+        let connection = connection();
+        let (lost, second) = (keep("lost"), keep("second"));
+        let breaks_off = [&lost]
+            .into_iter()
+            .chain(std::iter::once_with(|| panic!("in the middle of a batch")));
+        let broken = catch_unwind(AssertUnwindSafe(|| {
+            transact(&connection, breaks_off, false).is_ok()
+        }));
+        assert!(broken.is_err() && !connection.raw.is_autocommit());
+        let first = keep("first");
+        assert!(transact(&connection, [&first].into_iter(), false).is_ok());
+        assert_eq!(kept(&connection), ["first"]);
+        connection
+            .raw
+            .execute_batch("BEGIN; INSERT INTO kept (name) VALUES ('lost too')")
+            .unwrap();
+        assert!(transact(&connection, [&second].into_iter(), true).is_ok());
+        assert_eq!(kept(&connection), ["first", "second"]);
+    }
+
+    #[test]
+    fn a_transaction_that_cannot_begin_is_no_unit_s_fault() {
+        let connection = connection();
+        connection.raw.execute_batch("BEGIN").unwrap();
+        let error = connection.raw.execute_batch("BEGIN").unwrap_err();
+        assert!(
+            matches!(Failure::from(error), Failure::Unit(_)),
+            "of a unit's"
+        );
+        let error = connection.raw.execute_batch("BEGIN").unwrap_err();
+        let Failure::All(StoreError::Unavailable(why)) = Failure::of_all(&error) else {
+            panic!("{error}");
+        };
+        assert!(why.contains("transaction within a transaction"), "{why}");
+    }
 }

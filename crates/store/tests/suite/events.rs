@@ -184,8 +184,58 @@ async fn a_delivery_walks_through_its_schedule_and_every_attempt_is_kept() {
         attempts,
         [attempt(1, Outcome::Retry), attempt(2, Outcome::Delivered)]
     );
+    let alone = house.store.delivery_alone(house.team, id).await.unwrap();
+    assert_eq!(alone, Some(delivery));
     let other = new_team(&house.store, "other").await;
     assert!(house.store.delivery(other, id).await.unwrap().is_none());
+    assert_eq!(house.store.delivery_alone(other, id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_backlog_is_what_living_endpoints_are_owed_and_were_not_given() {
+    let house = House::new().await;
+    let (living, deleted) = (house.endpoint().await, house.endpoint().await);
+    for verdict in [None, Some(Verdict::DeadLetter), Some(Verdict::Delivered)] {
+        let accepted = house.publish("a", &[living, deleted], 0).await;
+        let Some(verdict) = verdict else { continue };
+        for id in [accepted.delivery(0), accepted.delivery(1)] {
+            house.settle(settlement(id, 1, verdict)).await;
+        }
+    }
+    let more = house.publish("a", &[living], 0).await.delivery(0);
+    house
+        .settle(settlement(more, 1, Verdict::RetryAt(at(9000))))
+        .await;
+    assert_eq!(house.store.backlog().await.unwrap(), (3, 2));
+    let gone = house
+        .store
+        .delete_endpoint(house.team, deleted, at(1))
+        .await;
+    assert!(gone.unwrap());
+    assert_eq!(house.store.backlog().await.unwrap(), (2, 1));
+}
+
+#[tokio::test]
+async fn of_many_attempts_the_latest_are_shown() {
+    let house = House::new().await;
+    let endpoint = house.endpoint().await;
+    // 64 bodies of 64 KiB, with all else that is kept of an attempt, fill the 4 MiB.
+    for (body, shown) in [(10, 21..=120), (64 << 10, 57..=120)] {
+        let id = house
+            .publish("link.created", &[endpoint], 0)
+            .await
+            .delivery(0);
+        for number in 1..=120 {
+            let mut settlement = settlement(id, number, Verdict::RetryAt(at(0)));
+            settlement.attempt.response_body = Some(vec![b'x'; body].into());
+            house.settle(settlement).await;
+        }
+        let found = house.store.delivery(house.team, id).await.unwrap();
+        let (delivery, attempts) = found.unwrap();
+        let numbers: Vec<_> = attempts.iter().map(|attempt| attempt.number).collect();
+        assert_eq!(numbers, shown.collect::<Vec<u32>>());
+        assert_eq!(delivery.attempt_count, 120);
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 
 use model::id::EndpointId;
 use model::retry::Verdict;
-use store::{Accepted, Idempotency, PageRequest, Settlement, TokenKind};
+use store::{Accepted, Idempotency, LogFilter, PageRequest, Settlement, TokenKind};
 
-use crate::house::{House, acceptance, at, settlement};
+use crate::house::{House, acceptance, at, new_team, settlement};
+
+const HOUR: i64 = 3_600_000;
 
 /// Sweeps until done; how many rows went, and the most at once.
 async fn sweep(house: &House, now: i64, keep_since: Option<i64>, slice: u32) -> (u64, u64) {
@@ -104,11 +106,58 @@ async fn what_a_deleted_endpoint_was_owed_is_finished_and_its_row_goes_last() {
         .unwrap();
     house.store.delete_team(house.team, at(50)).await.unwrap();
     assert_eq!(
-        sweep(&house, 200, Some(100), 10).await.0,
+        sweep(&house, 51 + HOUR, None, 10).await,
+        (0, 0),
+        "its log refers to it"
+    );
+    assert_eq!(
+        sweep(&house, 51 + HOUR, Some(100), 10).await.0,
         2 + 2,
         "and the team's row"
     );
     assert!(!is_there(&house, owed).await);
+}
+
+#[tokio::test]
+async fn what_was_deleted_and_is_referred_to_by_nothing_goes_without_retention() {
+    let house = House::new().await;
+    let store = &house.store;
+    let (idle, busy) = (house.endpoint().await, house.endpoint().await);
+    let _living = house.endpoint().await;
+    finished(&house, busy, 0).await;
+    for endpoint in [idle, busy] {
+        assert!(
+            store
+                .delete_endpoint(house.team, endpoint, at(50))
+                .await
+                .unwrap()
+        );
+    }
+    let other = new_team(store, "other").await;
+    house.endpoint_of(other).await;
+    assert!(store.delete_team(other, at(50)).await.unwrap());
+    assert_eq!(
+        sweep(&house, 50 + HOUR, None, 10).await,
+        (0, 0),
+        "a publication under way may still refer to it"
+    );
+    assert_eq!(
+        sweep(&house, 51 + HOUR, None, 1).await,
+        (3, 1),
+        "two endpoints and a team"
+    );
+    let log = LogFilter {
+        endpoint: Some(busy),
+        ..LogFilter::default()
+    };
+    let log = store.delivery_log(house.team, &log, None, 10).await;
+    assert_eq!(log.unwrap().len(), 1, "the log is whole");
+    let page = PageRequest {
+        page: 1,
+        per_page: 1,
+    };
+    assert_eq!(store.endpoints(house.team, page).await.unwrap().total, 1);
+    assert_eq!(store.teams(page).await.unwrap().total, 1);
 }
 
 #[tokio::test]

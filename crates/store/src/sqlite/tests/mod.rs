@@ -2,6 +2,7 @@
 
 mod commits;
 mod plans;
+mod spied;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
