@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egress::ReceiverUrl;
-use model::endpoint::{Endpoint, Secret, Secrets, Subscription};
+use model::endpoint::{Endpoint, PREVIOUS_SECRETS_MAX, Secret, Secrets, Subscription};
 use model::id::{DeliveryId, EndpointId, KeyId, TeamId};
 use model::key::{ApiKey, NewKey, Scopes, TEAM_KEY_PREFIX};
 use model::team::{Plan, Team};
@@ -151,6 +151,12 @@ impl House {
         let secrets = before
             .secrets
             .rotated(new.clone(), now, now.after(expire_old_after));
+        let secrets = secrets.ok_or_else(|| {
+            Refusal::Conflict(format!(
+                "{PREVIOUS_SECRETS_MAX} older secrets of the endpoint are still in use; wait until \
+                 one has expired, or let all of them expire at once (expireOldAfterSeconds 0)"
+            ))
+        })?;
         let change = EndpointChange {
             secrets: Some(secrets),
             ..EndpointChange::default()

@@ -28,8 +28,8 @@ pub(crate) struct Target {
     pub(crate) url: Result<ReceiverUrl, UrlProblem>,
     pub(crate) subscription: Subscription,
     pub(crate) current: SigningKeys,
-    /// The keys before a rotation, and until when they are in use.
-    pub(crate) previous: Option<(SigningKeys, Timestamp)>,
+    /// The keys before rotations, oldest first, and until when each is in use.
+    pub(crate) previous: Vec<(SigningKeys, Timestamp)>,
     pub(crate) disabled: bool,
     pub(crate) paused: bool,
     pub(crate) deleted: bool,
@@ -44,12 +44,14 @@ impl Target {
         let connections = before
             .filter(|before| before.url == url)
             .map_or_else(Arc::default, |before| Arc::clone(&before.connections));
-        let previous = endpoint.secrets.previous.as_ref();
+        let previous = endpoint.secrets.previous.iter();
         Self {
             url,
             subscription: endpoint.subscription.clone(),
             current: SigningKeys::new(endpoint.secrets.current.expose()),
-            previous: previous.map(|(secret, until)| (SigningKeys::new(secret.expose()), *until)),
+            previous: previous
+                .map(|(secret, until)| (SigningKeys::new(secret.expose()), *until))
+                .collect(),
             disabled: endpoint.disabled,
             paused: endpoint.paused,
             deleted: false,

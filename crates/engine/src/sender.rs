@@ -241,20 +241,24 @@ impl HeaderNames {
         let body = &delivery.body;
         let current = target.current.vantagekit(seconds, body);
         let standard = target.current.standard(id, seconds, body);
-        let previous = target.previous.as_ref().filter(|(_, until)| now < *until);
+        let in_use = || target.previous.iter().filter(|(_, until)| now < *until);
 
         let mut headers = HeaderMap::with_capacity(12);
-        match previous {
+        match in_use().next() {
             None => {
                 headers.insert(self.signature.clone(), ascii(current.as_ref()));
                 headers.insert(WEBHOOK_SIGNATURE, ascii(standard.as_ref()));
             }
-            Some((keys, _)) => {
-                let old = keys.vantagekit(seconds, body);
-                let both = format!("{standard} {}", keys.standard(id, seconds, body));
+            Some((oldest, _)) => {
+                let old = oldest.vantagekit(seconds, body);
                 headers.insert(self.signature.clone(), ascii(old.as_ref()));
                 headers.insert(self.signature_next.clone(), ascii(current.as_ref()));
-                headers.insert(WEBHOOK_SIGNATURE, ascii(&both));
+                let mut all = standard.to_string();
+                for (keys, _) in in_use() {
+                    all.push(' ');
+                    all.push_str(keys.standard(id, seconds, body).as_ref());
+                }
+                headers.insert(WEBHOOK_SIGNATURE, ascii(&all));
             }
         }
         headers.insert(self.timestamp.clone(), HeaderValue::from(seconds));

@@ -43,13 +43,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An endpoint's secret and, while a rotation lasts, the one before it.
+/// The most secrets before the current one that can be in use at once.
+pub const PREVIOUS_SECRETS_MAX: usize = 5;
+
+/// An endpoint's secret and, while rotations last, those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secrets {
     /// The newest secret.
     pub current: Secret,
-    /// The secret before it, and when it stops being used.
-    pub previous: Option<(Secret, Timestamp)>,
+    /// The secrets before it, oldest first, and when each stops being used. Each keeps the end it
+    /// was announced with, whatever rotations follow.
+    pub previous: Vec<(Secret, Timestamp)>,
 }
 
 impl Secrets {
@@ -57,28 +61,27 @@ impl Secrets {
     pub fn new(current: Secret) -> Self {
         Self {
             current,
-            previous: None,
+            previous: Vec::new(),
         }
     }
 
-    /// The previous secret, where it is still in use at `now`.
-    pub fn previous_at(&self, now: Timestamp) -> Option<&Secret> {
-        self.previous
-            .as_ref()
-            .filter(|(_, expires_at)| now < *expires_at)
-            .map(|(secret, _)| secret)
-    }
-
-    /// The secrets after a rotation to `new`. The secret receivers verify with stays in use
-    /// until `expires_at`; during an overlap that is still the older one, so a second rotation
-    /// replaces the unfinished new secret and the receiver's keeps verifying.
+    /// The secrets after a rotation to `new` at `now`. The current one stays in use until
+    /// `expires_at`, and the ones before it until their own end; where `expires_at` is not after
+    /// `now`, all of them end at once: that is how a leaked secret is answered.
+    ///
+    /// None where more than [`PREVIOUS_SECRETS_MAX`] would be in use.
     #[must_use]
-    pub fn rotated(&self, new: Secret, now: Timestamp, expires_at: Timestamp) -> Self {
-        let in_use = self.previous_at(now).unwrap_or(&self.current).clone();
-        Self {
-            current: new,
-            previous: (expires_at > now).then_some((in_use, expires_at)),
+    pub fn rotated(&self, new: Secret, now: Timestamp, expires_at: Timestamp) -> Option<Self> {
+        let mut previous = Vec::new();
+        if expires_at > now {
+            let in_use = self.previous.iter().filter(|(_, end)| now < *end);
+            previous.extend(in_use.cloned());
+            previous.push((self.current.clone(), expires_at));
         }
+        (previous.len() <= PREVIOUS_SECRETS_MAX).then_some(Self {
+            current: new,
+            previous,
+        })
     }
 }
 
@@ -199,25 +202,34 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_keeps_what_receivers_verify_with_until_it_expires() {
+    fn every_secret_keeps_the_end_it_was_announced_with() {
         let secret = |name: &str| Secret::from_text(name);
         let at = Timestamp::from_millis;
+        // What is in use at a moment, oldest first; the current one last.
+        let in_use = |secrets: &Secrets, now: i64| -> String {
+            let previous = secrets.previous.iter().filter(|(_, end)| at(now) < *end);
+            let previous = previous.map(|(secret, _)| secret.expose());
+            previous.chain([secrets.current.expose()]).collect()
+        };
         let first = Secrets::new(secret("a"));
-        let second = first.rotated(secret("b"), at(0), at(100));
-        assert_eq!(second.previous_at(at(99)), Some(&secret("a")));
-        assert_eq!(second.previous_at(at(100)), None);
-        let third = second.rotated(secret("c"), at(50), at(150));
-        assert_eq!(
-            (&third.current, third.previous_at(at(149))),
-            (&secret("c"), Some(&secret("a")))
-        );
-        let later = second.rotated(secret("c"), at(100), at(200));
-        assert_eq!(later.previous_at(at(100)), Some(&secret("b")));
-        assert_eq!(
-            first.rotated(secret("b"), at(0), at(0)).previous,
-            None,
-            "0 s: at once"
-        );
+        let second = first.rotated(secret("b"), at(0), at(100)).unwrap();
+        assert_eq!(in_use(&second, 99), "ab");
+        assert_eq!(in_use(&second, 100), "b");
+        let third = second.rotated(secret("c"), at(50), at(150)).unwrap();
+        assert_eq!(in_use(&third, 99), "abc");
+        assert_eq!(in_use(&third, 100), "bc", "the first is not prolonged");
+        assert_eq!(in_use(&third, 150), "c");
+        let later = second.rotated(secret("c"), at(100), at(200)).unwrap();
+        assert_eq!(later.previous.len(), 1, "what has ended is forgotten");
+        let at_once = third.rotated(secret("d"), at(60), at(60)).unwrap();
+        assert_eq!(in_use(&at_once, 60), "d", "0 s: all end at once");
+        let mut many = first;
+        for _ in 0..PREVIOUS_SECRETS_MAX {
+            many = many.rotated(secret("x"), at(0), at(100)).unwrap();
+        }
+        assert_eq!(many.rotated(secret("y"), at(0), at(100)), None);
+        assert!(many.rotated(secret("y"), at(100), at(200)).is_some());
+        assert!(many.rotated(secret("y"), at(0), at(0)).is_some());
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::value::{Columns, Value, damaged};
 
 macro_rules! columns {
     () => {
-        "SELECT id, team_id, url, description, event_types, secret, previous_secret, \
-         previous_secret_expires_at, disabled, paused, consecutive_failures, failing_since, \
+        "SELECT id, team_id, url, description, event_types, secret, previous_secrets, \
+         disabled, paused, consecutive_failures, failing_since, \
          last_reason, updated_at, last_delivery_at FROM endpoints WHERE deleted_at IS NULL "
     };
 }
@@ -33,10 +33,9 @@ const ROOM: &str = "\
       AND (SELECT count(*) FROM endpoints \
            WHERE team_id = $1 AND deleted_at IS NULL) < $2";
 const INSERT: &str = "\
-    INSERT INTO endpoints (id, team_id, url, description, event_types, secret, previous_secret, \
-                           previous_secret_expires_at, disabled, paused, consecutive_failures, \
-                           updated_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, $9)";
+    INSERT INTO endpoints (id, team_id, url, description, event_types, secret, previous_secrets, \
+                           disabled, paused, consecutive_failures, updated_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, $8)";
 /// Where a change may set NULL, a flag before the value says whether there is a change.
 const UPDATE: &str = "\
     UPDATE endpoints SET \
@@ -46,14 +45,11 @@ const UPDATE: &str = "\
         disabled = COALESCE($8, disabled), \
         paused = COALESCE($9, paused), \
         secret = COALESCE($10, secret), \
-        previous_secret = CASE WHEN $10 IS NULL THEN previous_secret ELSE $11 END, \
-        previous_secret_expires_at = \
-            CASE WHEN $10 IS NULL THEN previous_secret_expires_at ELSE $12 END, \
-        updated_at = $13 \
+        previous_secrets = CASE WHEN $10 IS NULL THEN previous_secrets ELSE $11 END, \
+        updated_at = $12 \
     WHERE id = $1 AND team_id = $2 AND deleted_at IS NULL";
 const DELETE: &str = "\
-    UPDATE endpoints SET deleted_at = $3, secret = '', previous_secret = NULL, \
-                         previous_secret_expires_at = NULL \
+    UPDATE endpoints SET deleted_at = $3, secret = '', previous_secrets = NULL \
     WHERE id = $1 AND team_id = $2 AND deleted_at IS NULL";
 
 /// A change by hand; absent means unchanged.
@@ -115,7 +111,7 @@ impl Store {
             updated_at: now,
             last_delivery_at: None,
         };
-        let [secret, previous, expires_at] = secret_values(Some(&endpoint.secrets));
+        let [secret, previous] = secret_values(Some(&endpoint.secrets))?;
         let mut unit = Unit::default();
         unit.guard(ROOM, [team.into(), limit.into()], 1);
         unit.add(
@@ -128,7 +124,6 @@ impl Store {
                 types_value(&endpoint.subscription)?,
                 secret,
                 previous,
-                expires_at,
                 now.into(),
             ],
         );
@@ -152,7 +147,7 @@ impl Store {
         let Some(before) = self.endpoint(team, endpoint).await? else {
             return Ok(None);
         };
-        let [secret, previous, expires_at] = secret_values(change.secrets.as_ref());
+        let [secret, previous] = secret_values(change.secrets.as_ref())?;
         let types = change.subscription.as_ref().map(types_value).transpose()?;
         let values = [
             endpoint.into(),
@@ -166,7 +161,6 @@ impl Store {
             change.paused.into(),
             secret,
             previous,
-            expires_at,
             now.into(),
         ];
         let mut unit = Unit::default();
@@ -213,17 +207,33 @@ impl Store {
     }
 }
 
-fn secret_values(secrets: Option<&Secrets>) -> [Value; 3] {
-    let previous = secrets.and_then(|secrets| secrets.previous.as_ref());
-    [
-        secrets
-            .map(|secrets| secrets.current.expose().to_owned())
-            .into(),
-        previous
-            .map(|(secret, _)| secret.expose().to_owned())
-            .into(),
-        previous.map(|(_, expires_at)| *expires_at).into(),
-    ]
+/// The current secret, and those before it as a JSON array of [secret, end]; null: none.
+fn secret_values(secrets: Option<&Secrets>) -> Result<[Value; 2], StoreError> {
+    let Some(secrets) = secrets else {
+        return Ok([Value::Null, Value::Null]);
+    };
+    let previous: Vec<(&str, i64)> = secrets
+        .previous
+        .iter()
+        .map(|(secret, end)| (secret.expose(), end.as_millis()))
+        .collect();
+    let previous = match previous.as_slice() {
+        [] => Value::Null,
+        previous => serde_json::to_string(previous)
+            .map(Value::Text)
+            .map_err(|error| StoreError::Internal(error.to_string()))?,
+    };
+    Ok([secrets.current.expose().to_owned().into(), previous])
+}
+
+fn read_previous(text: Option<String>) -> Result<Vec<(Secret, Timestamp)>, StoreError> {
+    let Some(text) = text else {
+        return Ok(Vec::new());
+    };
+    let previous: Vec<(String, i64)> = serde_json::from_str(&text)
+        .map_err(|_| damaged("the previous secrets of an endpoint are not readable"))?;
+    let secret = |(secret, end)| (Secret::from_text(secret), Timestamp::from_millis(end));
+    Ok(previous.into_iter().map(secret).collect())
 }
 
 fn types_value(subscription: &Subscription) -> Result<Value, StoreError> {
@@ -260,10 +270,7 @@ pub(crate) fn decode(row: &mut Columns) -> Result<Endpoint, StoreError> {
         subscription: read_types(row.maybe_text()?)?,
         secrets: Secrets {
             current: Secret::from_text(row.text()?),
-            previous: row
-                .maybe_text()?
-                .map(Secret::from_text)
-                .zip(row.maybe_time()?),
+            previous: read_previous(row.maybe_text()?.map(Into::into))?,
         },
         disabled: row.flag()?,
         paused: row.flag()?,

@@ -51,6 +51,6 @@ pub use log::LogFilter;
 pub use page::{Page, PageRequest};
 pub use retry::{Retried, RetryFilter};
 pub use settle::{EndpointProgress, Settlement};
-pub use sqlite::SqliteOptions;
+pub use sqlite::{SqliteDriver, SqliteOptions};
 pub use store::Store;
 pub use tokens::TokenKind;

@@ -28,8 +28,7 @@ const UPDATE: &str = "\
     WHERE id = $1 AND deleted_at IS NULL";
 const DELETE: &str = "UPDATE teams SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
 const DELETE_ENDPOINTS: &str = "\
-    UPDATE endpoints SET deleted_at = $2, secret = '', previous_secret = NULL, \
-                         previous_secret_expires_at = NULL \
+    UPDATE endpoints SET deleted_at = $2, secret = '', previous_secrets = NULL \
     WHERE team_id = $1 AND deleted_at IS NULL";
 const DELETE_KEYS: &str = "DELETE FROM api_keys WHERE team_id = $1";
 const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE team_id = $1";

@@ -79,7 +79,7 @@ impl RotatedEndpoint {
         Self {
             view: EndpointView::of(endpoint, codec),
             secret: secret.expose().to_owned(),
-            old_secret_expires_at: endpoint.secrets.previous.as_ref().map(expiry),
+            old_secret_expires_at: endpoint.secrets.previous.last().map(expiry),
         }
     }
 }
@@ -88,7 +88,8 @@ impl RotatedEndpoint {
 #[utoipa::path(post, path = "/v1/webhook-endpoints/{id}/rotate-secret", tag = "Webhook endpoints", operation_id = "rotateEndpointSecret",
     request_body(content = Option<Rotation>),
     params(("id" = Id, Path, description = "The endpoint's id.")),
-    responses((status = 200, description = "The endpoint, with its new secret shown once.", body = Answer<RotatedEndpoint>))
+    responses((status = 200, description = "The endpoint, with its new secret shown once.", body = Answer<RotatedEndpoint>),
+        (status = 409, description = "Too many older secrets are still in use."))
 )]
 async fn rotate_secret(
     writer: TeamWrite,

@@ -6,6 +6,7 @@
 
 mod by_hand;
 mod capacity;
+mod faults;
 mod rig;
 mod schedule;
 mod signatures;

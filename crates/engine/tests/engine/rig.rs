@@ -18,7 +18,9 @@ use model::event::NewEvent;
 use model::id::{DeliveryId, TeamId};
 use model::team::Team;
 use model::time::Timestamp;
-use store::{LogFilter, SqliteOptions, Store};
+use store::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
+use store::value::Rows;
+use store::{LogFilter, SqliteDriver, SqliteOptions, Store, StoreError};
 use tokio::time::Instant;
 use vk_engine::{Engine, EngineOptions, Publication, VirtualClock};
 
@@ -178,6 +180,75 @@ pub(crate) struct Rig {
     clock: Arc<VirtualClock>,
     options: EngineOptions,
     folder: Folder,
+    /// Faults in the store, by will.
+    pub(crate) faults: Arc<Faults>,
+}
+
+/// What the store's driver is made to refuse.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// How many commits of each line go well before the fault; none: no fault.
+    after: Mutex<Option<usize>>,
+    /// How many commits fail then.
+    failing: Mutex<usize>,
+}
+
+impl Faults {
+    /// Lets `well` commits pass and then fails `failing`.
+    pub(crate) fn fail(&self, well: usize, failing: usize) {
+        *self.after.lock().unwrap() = Some(well);
+        *self.failing.lock().unwrap() = failing;
+    }
+
+    /// From now on all goes well.
+    pub(crate) fn mend(&self) {
+        *self.after.lock().unwrap() = None;
+    }
+
+    fn strikes(&self) -> bool {
+        let mut after = self.after.lock().unwrap();
+        let mut failing = self.failing.lock().unwrap();
+        match after.as_mut() {
+            None => false,
+            Some(0) if *failing == 0 => false,
+            Some(0) => {
+                *failing -= 1;
+                true
+            }
+            Some(well) => {
+                *well -= 1;
+                false
+            }
+        }
+    }
+}
+
+/// A real driver whose commits fail where the faults strike: the disk is full, say.
+struct Faulty {
+    driver: SqliteDriver,
+    faults: Arc<Faults>,
+}
+
+impl Driver for Faulty {
+    fn commit(&self, line: Line, unit: Unit) -> Pending<'_, Result<Commit, StoreError>> {
+        if self.faults.strikes() {
+            let error = StoreError::Unavailable("injected: the disk is full".into());
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.driver.commit(line, unit)
+    }
+
+    fn read(&self, queries: Vec<Query>) -> Pending<'_, Result<Vec<Rows>, StoreError>> {
+        self.driver.read(queries)
+    }
+
+    fn close(&self) -> Pending<'_, ()> {
+        self.driver.close()
+    }
+
+    fn stats(&self) -> Stats {
+        self.driver.stats()
+    }
 }
 
 impl Rig {
@@ -193,7 +264,15 @@ impl Rig {
             seen: Mutex::default(),
         });
         let clock = Arc::new(VirtualClock::starting_at(START));
-        let engine = start(&folder, Arc::clone(&receivers) as _, &clock, &options).await;
+        let faults = Arc::default();
+        let engine = start(
+            &folder,
+            Arc::clone(&receivers) as _,
+            &clock,
+            &options,
+            &faults,
+        )
+        .await;
         let team = engine
             .create_team(None, "Acme".into(), "scale".into())
             .await
@@ -206,6 +285,7 @@ impl Rig {
             clock,
             options,
             folder,
+            faults,
         }
     }
 
@@ -215,14 +295,28 @@ impl Rig {
         self.engine.stop(grace).await;
         self.engine.store().close().await;
         let transport = Arc::clone(&self.receivers) as _;
-        self.engine = start(&self.folder, transport, &self.clock, &self.options).await;
+        self.engine = start(
+            &self.folder,
+            transport,
+            &self.clock,
+            &self.options,
+            &self.faults,
+        )
+        .await;
     }
 
     /// The same store under an engine with another transport.
     pub(crate) async fn with_transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.engine.stop(Duration::from_secs(1)).await;
         self.engine.store().close().await;
-        self.engine = start(&self.folder, transport, &self.clock, &self.options).await;
+        self.engine = start(
+            &self.folder,
+            transport,
+            &self.clock,
+            &self.options,
+            &self.faults,
+        )
+        .await;
         self
     }
 
@@ -308,9 +402,14 @@ async fn start(
     transport: Arc<dyn Transport>,
     clock: &Arc<VirtualClock>,
     options: &EngineOptions,
+    faults: &Arc<Faults>,
 ) -> Engine {
     let path = folder.0.join("webhooks.db");
-    let store = Store::open_sqlite(SqliteOptions { path }).await.unwrap();
+    let driver = Faulty {
+        driver: SqliteDriver::open(SqliteOptions { path }).await.unwrap(),
+        faults: Arc::clone(faults),
+    };
+    let store = Store::with_driver(Arc::new(driver)).await.unwrap();
     Engine::start(store, transport, Arc::clone(clock) as _, options.clone())
         .await
         .unwrap()

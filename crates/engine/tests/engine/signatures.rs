@@ -134,3 +134,37 @@ async fn a_rotation_at_once_leaves_nothing_of_the_old_secret() {
     );
     assert!(seen.headers.get("x-vantagekit-signature-next").is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_second_rotation_leaves_every_secret_its_announced_end() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("healthy", &[status(200)]).await;
+    let first = SigningKeys::new(endpoint.secrets.current.expose());
+    let rotate = async |seconds| {
+        let overlap = Duration::from_secs(seconds);
+        let rotated = rig
+            .engine
+            .rotate_secret(rig.team, endpoint.id, overlap)
+            .await;
+        SigningKeys::new(rotated.unwrap().0.expose())
+    };
+    let second = rotate(100).await;
+    let third = rotate(1000).await;
+    // When, who signs X-VantageKit-Signature, and how many sign webhook-signature.
+    for (wait_for, oldest, signatures) in [(10, &first, 3), (100, &second, 2), (1000, &third, 1)] {
+        wait(wait_for).await;
+        rig.publish().await;
+        wait(1).await;
+        let seen = rig.receivers.seen().pop().unwrap();
+        let at = timestamp(&seen);
+        let signed = |keys: &SigningKeys| keys.vantagekit(at, &seen.body).to_string();
+        assert_eq!(seen.header("x-vantagekit-signature"), signed(oldest));
+        let next = seen.headers.get("x-vantagekit-signature-next");
+        assert_eq!(
+            next.map(|value| value.to_str().unwrap().to_owned()),
+            (signatures > 1).then(|| signed(&third))
+        );
+        let listed = seen.header("webhook-signature").split(' ').count();
+        assert_eq!(listed, signatures);
+    }
+}

@@ -46,15 +46,18 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(1500);
 const WRITER_CACHE: i64 = 16 << 10;
 const READER_CACHE: i64 = 2 << 10;
 
-/// A database file, open.
-pub(crate) struct SqliteDriver {
+/// The driver for SQLite: a database file, open.
+pub struct SqliteDriver {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
 }
 
 impl SqliteDriver {
     /// Opens the file, makes it where it is absent, and starts its writer.
-    pub(crate) async fn open(options: SqliteOptions) -> Result<Self, OpenError> {
+    ///
+    /// # Errors
+    /// The sentence says what is wrong with the file or its place, and what to do.
+    pub async fn open(options: SqliteOptions) -> Result<Self, OpenError> {
         Self::open_with(options, Bounds::default()).await
     }
 

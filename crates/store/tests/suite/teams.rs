@@ -82,7 +82,10 @@ async fn an_endpoint_is_kept_with_all_its_parts_and_changed_in_parts() {
     let house = House::new().await;
     let secrets = Secrets {
         current: Secret::from_text("new"),
-        previous: Some((Secret::from_text("old"), at(500))),
+        previous: vec![
+            (Secret::from_text("older"), at(400)),
+            (Secret::from_text("old"), at(500)),
+        ],
     };
     let types = Subscription::Types(vec!["a".into(), "b".into()]);
     let made = house

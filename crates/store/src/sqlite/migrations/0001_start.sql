@@ -53,8 +53,7 @@ CREATE TABLE endpoints (
     description                TEXT,
     event_types                TEXT,             -- JSON array of names; null: all
     secret                     TEXT NOT NULL,
-    previous_secret            TEXT,             -- while a rotation lasts
-    previous_secret_expires_at INTEGER,
+    previous_secrets           TEXT,             -- while rotations last: JSON array of [secret, its end]; null: none
     disabled                   INTEGER NOT NULL, -- 0 or 1
     paused                     INTEGER NOT NULL, -- 0 or 1
     consecutive_failures       INTEGER NOT NULL, -- health, see model::health
