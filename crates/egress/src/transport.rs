@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use model::attempt::Timings;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
@@ -23,7 +24,7 @@ use crate::tls;
 use crate::vet::{Blocked, Vetted, vet};
 
 /// What the real transport is made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct EgressOptions {
     /// What may be reached beyond the default rules.
     pub policy: Policy,
@@ -31,6 +32,20 @@ pub struct EgressOptions {
     pub extra_roots_pem: Option<Vec<u8>>,
     /// The name server to ask instead of the system's (`--dns-server`).
     pub dns_server: Option<SocketAddr>,
+    /// How many connections, to all endpoints together, may be kept open while nothing is sent on
+    /// them; each is an open file. Beyond it a connection is closed after its exchange.
+    pub max_idle: usize,
+}
+
+impl Default for EgressOptions {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            extra_roots_pem: None,
+            dns_server: None,
+            max_idle: 1024,
+        }
+    }
 }
 
 impl EgressOptions {
@@ -65,6 +80,8 @@ pub struct Egress {
     policy: Policy,
     resolver: Arc<dyn Resolver>,
     tls: TlsConnector,
+    /// Places for idle connections, shared by all endpoints.
+    idle_places: Arc<Semaphore>,
 }
 
 impl Egress {
@@ -90,6 +107,7 @@ impl Egress {
             tls: tls::connector(options.extra_roots_pem.as_deref())?,
             policy: options.policy,
             resolver,
+            idle_places: Arc::new(Semaphore::new(options.max_idle.min(Semaphore::MAX_PERMITS))),
         })
     }
 
@@ -136,7 +154,8 @@ impl Egress {
         }
         if let Some(kept) = connections.take(url) {
             let copy = (headers.clone(), body.clone());
-            match converse(connections, kept, url, copy.0, copy.1, progress).await {
+            let again = self.converse(connections, kept, url, copy.0, copy.1, progress);
+            match again.await {
                 Err(_) if !progress.answered() => {
                     // The receiver closed it, as it may at any time, before or while the request
                     // was on its way. That is no failure of the receiver's yet.
@@ -146,7 +165,34 @@ impl Egress {
             }
         }
         let connection = self.open(url, progress).await?;
-        converse(connections, connection, url, headers, body, progress).await
+        self.converse(connections, connection, url, headers, body, progress)
+            .await
+    }
+
+    /// One request and its response on `connection`, which is kept for the next where it can be.
+    async fn converse(
+        &self,
+        connections: &Connections,
+        mut connection: Connection,
+        url: &ReceiverUrl,
+        headers: HeaderMap,
+        body: Bytes,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        progress.phase = Phase::Exchanging;
+        progress.remote = Some(connection.remote());
+        progress.gauge = Some(connection.gauge().clone());
+        progress.begun = Some(Instant::now());
+        let result = connection
+            .post(url, headers, body, &mut progress.received)
+            .await;
+        match result {
+            Ok(()) => {
+                connections.park(connection, &self.idle_places);
+                Ok(())
+            }
+            Err(broken) => Err(failure::broken(url, &broken, connection.gauge())),
+        }
     }
 
     async fn open(
@@ -247,31 +293,6 @@ impl Progress {
     }
 }
 
-/// One request and its response on `connection`, which is kept for the next where it can be.
-async fn converse(
-    connections: &Connections,
-    mut connection: Connection,
-    url: &ReceiverUrl,
-    headers: HeaderMap,
-    body: Bytes,
-    progress: &mut Progress,
-) -> Result<(), Failure> {
-    progress.phase = Phase::Exchanging;
-    progress.remote = Some(connection.remote());
-    progress.gauge = Some(connection.gauge().clone());
-    progress.begun = Some(Instant::now());
-    let result = connection
-        .post(url, headers, body, &mut progress.received)
-        .await;
-    match result {
-        Ok(()) => {
-            connections.park(connection);
-            Ok(())
-        }
-        Err(broken) => Err(failure::broken(url, &broken, connection.gauge())),
-    }
-}
-
 impl Transport for Egress {
     fn exchange<'a>(
         &'a self,
@@ -339,6 +360,7 @@ mod tests {
             },
             extra_roots_pem: Some(Vec::new()),
             dns_server: Some("192.0.2.53:53".parse().unwrap()),
+            ..EgressOptions::default()
         };
         let said = options.relaxations().join("\n");
         for option in ["--allow-cidr", "--allow-http", "--ca-file", "--dns-server"] {

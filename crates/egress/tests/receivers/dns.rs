@@ -32,6 +32,7 @@ fn egress_with(policy: Policy, dns: &NameServer) -> Egress {
         policy,
         extra_roots_pem: Some(crate::certificates::authority().pem.into()),
         dns_server: Some(dns.address),
+        ..EgressOptions::default()
     };
     Egress::new(options).unwrap()
 }

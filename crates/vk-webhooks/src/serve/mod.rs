@@ -146,6 +146,7 @@ fn egress_options(settings: &Settings, policy: &Policy) -> Result<EgressOptions>
         policy: policy.clone(),
         extra_roots_pem,
         dns_server: settings.dns_server,
+        ..EgressOptions::default()
     };
     for sentence in options.relaxations() {
         warn!("{sentence}");
