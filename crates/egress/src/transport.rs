@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -35,6 +36,9 @@ pub struct EgressOptions {
     /// How many connections, to all endpoints together, may be kept open while nothing is sent on
     /// them; each is an open file. Beyond it a connection is closed after its exchange.
     pub max_idle: usize,
+    /// How many names may be looked up at once; each lookup holds two sockets. Best as many as
+    /// attempts can be in flight: then no team waits for another's silent name servers.
+    pub max_lookups: usize,
 }
 
 impl Default for EgressOptions {
@@ -44,6 +48,7 @@ impl Default for EgressOptions {
             extra_roots_pem: None,
             dns_server: None,
             max_idle: 1024,
+            max_lookups: 2048,
         }
     }
 }
@@ -69,6 +74,9 @@ impl EgressOptions {
     }
 }
 
+/// How long a probe may take: somebody waits for it, and may save the URL without.
+const PROBE_BUDGET: Duration = Duration::from_secs(5);
+
 /// Why the transport could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -90,7 +98,7 @@ impl Egress {
     /// # Errors
     /// The trust roots or the system's name servers cannot be read; the sentence says what to do.
     pub fn new(options: EgressOptions) -> Result<Self, EgressError> {
-        let resolver = Arc::new(NameServers::new(options.dns_server)?);
+        let resolver = Arc::new(NameServers::new(options.dns_server, options.max_lookups)?);
         Self::with_resolver(options, resolver)
     }
 
@@ -321,7 +329,8 @@ impl Transport for Egress {
 
     fn probe<'a>(&'a self, url: &'a ReceiverUrl) -> BoxFuture<'a, Probe> {
         Box::pin(async move {
-            match self.addresses_of(url).await {
+            let addresses = tokio::time::timeout(PROBE_BUDGET, self.addresses_of(url)).await;
+            match addresses.unwrap_or(Err(Unreachable::Unresolved(ResolveError::Timeout))) {
                 Ok(_) => Probe::Reachable,
                 Err(Unreachable::Unresolved(error)) => {
                     Probe::Unresolved(failure::unresolved(url, &error).detail)

@@ -146,6 +146,7 @@ fn egress_options(settings: &Settings, policy: &Policy) -> Result<EgressOptions>
         policy: policy.clone(),
         extra_roots_pem,
         dns_server: settings.dns_server,
+        max_lookups: settings.max_in_flight,
         ..EgressOptions::default()
     };
     for sentence in options.relaxations() {
