@@ -15,6 +15,7 @@ use hickory_resolver::proto::rr::Name;
 use tokio::sync::Semaphore;
 
 use crate::exchange::BoxFuture;
+use crate::shortage;
 use crate::transport::EgressError;
 
 /// How long one lookup may take once it has its turn; less than any sensible attempt, so that a
@@ -39,6 +40,9 @@ pub enum ResolveError {
     /// The name servers answered with an error.
     #[error("the name servers answered with an error: {0}")]
     Failed(String),
+    /// This service has no socket left to ask with.
+    #[error("this service has no socket left to ask the name servers with")]
+    NoSocket,
     /// The name servers did not answer in time.
     #[error("the name servers did not answer in time")]
     Timeout,
@@ -117,6 +121,7 @@ fn meaning(error: &NetError) -> ResolveError {
             NXDomain | NoError => ResolveError::NotFound,
             code => ResolveError::Failed(code.to_string()),
         },
+        NetError::Io(error) if shortage::is_ours(error) => ResolveError::NoSocket,
         other => ResolveError::Failed(other.to_string()),
     }
 }
@@ -194,6 +199,17 @@ mod tests {
         let begun = tokio::time::Instant::now();
         assert!(servers.resolve("a.example.com").await.is_err());
         assert!(begun.elapsed() <= LOOKUP_BUDGET, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_lack_of_sockets_is_not_held_against_the_name_server() {
+        let error = std::io::Error::from_raw_os_error(24); // EMFILE
+        assert_eq!(meaning(&NetError::from(error)), ResolveError::NoSocket);
+        let error = std::io::Error::from_raw_os_error(111); // ECONNREFUSED
+        assert!(matches!(
+            meaning(&NetError::from(error)),
+            ResolveError::Failed(_)
+        ));
     }
 
     #[test]

@@ -72,14 +72,15 @@ pub(crate) struct Service {
 impl Service {
     /// Starts everything, the door last: once it accepts, it can answer.
     pub(crate) async fn start(settings: &Settings, given_key: Option<String>) -> Result<Self> {
-        limits::raise_open_files();
+        let policy = policy(settings);
+        let egress_options = egress_options(settings, &policy)?;
+        limits::raise_open_files(settings, &egress_options);
         let catalog = Arc::new(catalog(settings)?);
         let store = Store::open_sqlite(SqliteOptions {
             path: settings.database.clone(),
         })
         .await?;
-        let policy = policy(settings);
-        let transport = Egress::new(egress_options(settings, &policy)?)?;
+        let transport = Egress::new(egress_options)?;
         let clock = Arc::new(SystemClock::default());
         let options = engine_options(settings, &policy);
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
