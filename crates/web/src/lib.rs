@@ -77,6 +77,7 @@ struct Parts {
     options: WebOptions,
     rates: rate::Rates,
     answers: health::Answers,
+    room: body::Room,
 }
 
 impl std::ops::Deref for App {
@@ -91,6 +92,7 @@ pub fn router(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Rou
     let app = App(Arc::new(Parts {
         rates: rate::Rates::new(options.key_limit, options.team_limit),
         answers: health::Answers::default(),
+        room: body::Room::default(),
         engine,
         catalog,
         options,

@@ -28,7 +28,6 @@ use store::{LogFilter, PageRequest, StoreError, TokenKind};
 use url::{Url, form_urlencoded};
 
 use crate::App;
-use crate::body;
 use crate::problem::Problem;
 use crate::token::{self, Token};
 use html::Html;
@@ -37,6 +36,8 @@ use html::Html;
 const LINK_LASTS: Duration = Duration::from_secs(10 * 60);
 /// How long a session lasts.
 const SESSION_LASTS: Duration = Duration::from_secs(12 * 3600);
+/// The largest form, in bytes: a token and its name. Nobody has to be known to send one.
+const FORM_MAX: usize = 1024;
 /// How many of the latest deliveries the page shows.
 const DELIVERIES_SHOWN: u32 = 20;
 /// The most endpoints the page shows.
@@ -104,7 +105,7 @@ async fn offer(State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {
 /// Trades a link for a session.
 async fn enter(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
     require_same_origin(&app, request.headers())?;
-    let form = body::read(request.into_body(), body::BODY_MAX).await?;
+    let form = app.room.read(request.into_body(), FORM_MAX).await?;
     let link = field(&form, "token").unwrap_or_default();
     let now = app.engine.clock().now();
     let store = app.engine.store();
