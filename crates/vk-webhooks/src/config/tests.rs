@@ -202,6 +202,8 @@ fn values_out_of_their_domain_are_refused() {
         ("dns_server", "10.0.0.2"),
         ("public_url", "https://a.example/path"),
         ("public_url", "ftp://a.example"),
+        ("public_url", "https://"),
+        ("public_url", "a.example"),
         ("public_url", "https://user@a.example"),
         ("header_prefix", "X Bad"),
         ("header_prefix", "X-"),
@@ -241,6 +243,20 @@ fn database_urls_name_files() {
         ("sqlite://vk.db", "vk.db"),
     ] {
         assert_eq!(value::sqlite_path(url), Ok(PathBuf::from(path)), "{url}");
+    }
+}
+
+#[test]
+fn the_public_url_is_an_origin_in_lower_case() {
+    for (text, origin) in [
+        ("https://hooks.example.com", "https://hooks.example.com"),
+        (
+            "HTTPS://Hooks.Example.com:8443/",
+            "https://hooks.example.com:8443",
+        ),
+        ("Http://[::1]:8080", "http://[::1]:8080"),
+    ] {
+        assert_eq!(value::origin(text).as_deref(), Some(origin), "{text}");
     }
 }
 

@@ -29,11 +29,8 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Listens at `address` and answers by `router`, at most `most` connections at once.
-    pub(super) async fn open(address: SocketAddr, most: usize, router: Router) -> Result<Self> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| anyhow!(why_not(address, &error)))?;
+    /// Answers who comes to `listener` by `router`, at most `most` connections at once.
+    pub(super) fn open(listener: TcpListener, most: usize, router: Router) -> Result<Self> {
         let address = listener.local_addr()?;
         let (close, closing) = oneshot::channel();
         let closed = tokio::spawn(accept(
@@ -60,6 +57,13 @@ impl Door {
         let _ = self.close.send(grace);
         let _ = self.closed.await;
     }
+}
+
+/// Listens at `address`; until the door is open, whoever comes waits in the system's queue.
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| anyhow!(why_not(address, &error)))
 }
 
 fn why_not(address: SocketAddr, error: &std::io::Error) -> String {
