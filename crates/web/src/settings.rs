@@ -99,7 +99,8 @@ async fn offer(State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {
     let team = team
         .and_then(|id| app.engine.team_by_id(id))
         .ok_or(Trouble::LinkOver)?;
-    Ok(answer(StatusCode::OK, page::offer(&team, &token)))
+    let html = page::offer(app.product(), &team, &token);
+    Ok(answer(StatusCode::OK, html))
 }
 
 /// Trades a link for a session.
@@ -172,7 +173,14 @@ async fn show(Session(team): Session, State(app): State<App>) -> Result<Response
         .plans
         .get(&team.plan)
         .map_or(0, |plan| plan.endpoints);
-    let html = page::overview(&team, granted, &endpoints, &deliveries, store.codec());
+    let html = page::overview(
+        app.product(),
+        &team,
+        granted,
+        &endpoints,
+        &deliveries,
+        store.codec(),
+    );
     Ok(answer(StatusCode::OK, html))
 }
 
@@ -226,6 +234,11 @@ struct Cookie {
 }
 
 impl App {
+    /// What the product is called whose webhooks these are.
+    fn product(&self) -> &str {
+        &self.engine.options().brand.name
+    }
+
     fn cookie(&self) -> Cookie {
         let url = self.options.public_url.as_deref();
         Cookie {
