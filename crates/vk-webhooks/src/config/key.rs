@@ -45,7 +45,7 @@ const fn key(name: &'static str, kind: Kind, value: &'static str, help: &'static
 /// The settings, in the order of the defaults file.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
-    key("listen", Kind::One, "IP:PORT", "Address to listen on; port 0 takes a free one"),
+    key("listen", Kind::One, "HOST:PORT", "Address to listen on; port 0 takes a free one"),
     key("public_url", Kind::One, "URL", "What this service is called from outside"),
     key("brand_name", Kind::One, "NAME", "The product's name, on the settings pages"),
     key("max_connections", Kind::One, "N", "Connections served at once"),

@@ -1,5 +1,6 @@
 //! Hides how the text of a setting is read.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,15 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     number.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+/// An IP address or a host name, and a port; of several addresses of a name the first.
+pub(super) fn listening_address(text: &str) -> Option<SocketAddr> {
+    let (host, _) = text.rsplit_once(':')?;
+    if host.is_empty() {
+        return None;
+    }
+    text.to_socket_addrs().ok()?.next()
 }
 
 /// Scheme and authority of a URL, in lower case, without a slash at the end.
