@@ -15,6 +15,8 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use super::patience::Patient;
+
 /// How long a client may take to send the head of a request; also how long an idle connection
 /// is kept. How long a body may take is the router's to say.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -147,7 +149,10 @@ fn converse(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Patient::new(stream)),
+            TowerToHyperService::new(router),
+        );
     let watched = graceful.watch(connection);
     async move {
         if let Err(error) = watched.await {

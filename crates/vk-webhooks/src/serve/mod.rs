@@ -1,12 +1,13 @@
 //! Hides the order in which the service starts and stops.
 //!
 //! Rooms: [`operator`] is who may do everything, [`limits`] what the system grants us,
-//! [`door`] accepts connections, [`housekeeping`] removes what is past its time.
+//! [`door`] accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes what is past its time.
 
 mod door;
 mod housekeeping;
 mod limits;
 mod operator;
+mod patience;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
