@@ -1,7 +1,8 @@
 //! Hides the order in which the service starts and stops.
 //!
 //! Rooms: [`operator`] is who may do everything, [`limits`] what the system grants us,
-//! [`door`] accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes what is past its time.
+//! [`door`] accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes
+//! what is past its time.
 
 mod door;
 mod housekeeping;
