@@ -26,6 +26,9 @@ use crate::stream::{Gauge, HEAD_MAX, INTERIM_MAX, Stream, Wire};
 
 /// How many header fields a response may have.
 const HEADERS_MAX: usize = 100;
+/// How many bytes of a response's headers are kept, names and values together. Every attempt
+/// stores them, and a receiver chooses them.
+const HEADERS_KEPT_MAX: usize = 16 * 1024;
 
 /// One connection to a receiver.
 pub(crate) struct Connection {
@@ -244,12 +247,16 @@ async fn drive_until<F: Future>(
     .await
 }
 
+/// The headers as text, as many whole ones as fit in [`HEADERS_KEPT_MAX`]. A byte that is not
+/// UTF-8 becomes three, so it is the text that is measured.
 fn text_of(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut room = HEADERS_KEPT_MAX;
     headers
         .iter()
-        .map(|(name, value)| {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            (name.as_str().to_owned(), value)
+        .map_while(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            room = room.checked_sub(name.as_str().len() + value.len())?;
+            Some((name.as_str().to_owned(), value.into_owned()))
         })
         .collect()
 }
@@ -288,5 +295,26 @@ mod tests {
             assert_eq!(failure.reason, Reason::InvalidResponse, "{broken:?}");
             assert!(received.into_response().is_none());
         }
+    }
+
+    #[test]
+    fn headers_are_kept_whole_and_only_as_many_as_fit() {
+        let value = |bytes: Vec<u8>| http::HeaderValue::from_bytes(&bytes).unwrap();
+        let kept = |values: Vec<Vec<u8>>| {
+            let mut headers = HeaderMap::new();
+            for one in values {
+                headers.append("x", value(one));
+            }
+            text_of(&headers)
+        };
+        let full = HEADERS_KEPT_MAX - 1;
+        assert_eq!(kept(vec![vec![b'a'; full]]).len(), 1);
+        assert_eq!(kept(vec![vec![b'a'; full + 1]]).len(), 0);
+        assert_eq!(kept(vec![vec![b'a'; full - 2], vec![b'b'; 1]]).len(), 2);
+        assert_eq!(kept(vec![vec![b'a'; full - 1], vec![b'b'; 1]]).len(), 1);
+        // Each of these bytes is three in UTF-8.
+        let hostile = kept(vec![vec![0xff; 1024]; 60]);
+        assert_eq!(hostile.len(), 5);
+        assert!(hostile.iter().all(|(_, value)| value.len() == 3 * 1024));
     }
 }

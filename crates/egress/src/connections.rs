@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
@@ -38,6 +39,8 @@ struct Pool {
 struct Idle {
     connection: Connection,
     since: Instant,
+    /// Its place among the idle connections of all endpoints, free again when this is dropped.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connections {
@@ -52,12 +55,17 @@ impl Connections {
         None
     }
 
-    /// Keeps `connection` for the next exchange, where it is fit for one; closes it otherwise.
-    pub(crate) fn park(&self, connection: Connection) {
+    /// Keeps `connection` for the next exchange, where it is fit for one and there is one of the
+    /// `places` that all endpoints share; closes it otherwise.
+    pub(crate) fn park(&self, connection: Connection, places: &Arc<Semaphore>) {
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            return;
+        };
         let now = Instant::now();
         let mut idle = Idle {
             connection,
             since: now,
+            _place: place,
         };
         if !idle.is_fit(now) {
             return;

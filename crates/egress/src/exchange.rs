@@ -53,7 +53,8 @@ pub struct Exchange {
 pub struct Response {
     /// Its status, 200-999.
     pub status: u16,
-    /// Its headers: lower-case names, values lossily UTF-8, in order, bounded.
+    /// Its headers: lower-case names, values lossily UTF-8; as many whole ones, in order, as fit
+    /// in 16 KiB of names and values.
     pub headers: Vec<(String, String)>,
     /// The first 16 KiB of its body.
     pub body: Bytes,

@@ -13,6 +13,7 @@ use crate::connection::Broken;
 use crate::exchange::Failure;
 use crate::receiver_url::{ReceiverUrl, UrlProblem};
 use crate::resolver::ResolveError;
+use crate::shortage;
 use crate::stream::Gauge;
 use crate::tls::Untrusted;
 use crate::vet::Blocked;
@@ -48,12 +49,22 @@ pub(crate) fn unresolved(url: &ReceiverUrl, error: &ResolveError) -> Failure {
             Reason::DnsFailed,
             format!("The name servers for {host} answered with an error; check the domain's DNS."),
         ),
+        ResolveError::NoSocket => (Reason::DnsFailed, overloaded(url)),
         ResolveError::Timeout => (
             Reason::DnsTimeout,
             format!("The name servers for {host} did not answer in time."),
         ),
     };
     failure(reason, detail, error.to_string())
+}
+
+/// The sentence for what is no fault of the receiver's.
+fn overloaded(url: &ReceiverUrl) -> String {
+    format!(
+        "This service is overloaded and could not open a connection to {}; the receiver is not \
+         the cause.",
+        url.host()
+    )
 }
 
 /// The sentence for an answer that was refused.
@@ -117,6 +128,7 @@ pub(crate) fn unconnected(url: &ReceiverUrl, error: &io::Error) -> Failure {
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
             format!("There is no route to {host}.")
         }
+        _ if shortage::is_ours(error) => overloaded(url),
         _ => format!("No connection to {host}, port {port}, could be made."),
     };
     failure(Reason::ConnectionRefused, detail, error.to_string())
@@ -380,6 +392,19 @@ mod tests {
         assert!(failure.detail.contains("RFC 1918") && failure.detail.contains("a.example.com"));
         assert!(!failure.detail.contains("10.9.8.7"));
         assert!(failure.operator_detail.contains("10.9.8.7"));
+    }
+
+    #[test]
+    fn what_this_service_lacks_is_not_blamed_on_the_receiver() {
+        let url = ReceiverUrl::parse("https://a.example.com/", &Policy::default()).unwrap();
+        let no_files = unconnected(&url, &io::Error::from_raw_os_error(24));
+        assert_eq!(no_files.reason, Reason::ConnectionRefused);
+        let no_socket = unresolved(&url, &ResolveError::NoSocket);
+        assert_eq!(no_socket.reason, Reason::DnsFailed);
+        for failure in [no_files, no_socket] {
+            let detail = failure.detail;
+            assert!(detail.contains("the receiver is not the cause"), "{detail}");
+        }
     }
 
     #[test]

@@ -16,7 +16,8 @@
 //! - `connection`: one HTTP/1.1 connection: a request goes out, a bounded response comes in.
 //! - `connections`: those kept alive to one endpoint.
 //! - `transport`: [`Egress`], which puts the rooms together under one deadline.
-//! - `failure`: what to call a failure and how to tell it to a customer.
+//! - `failure`: what to call a failure and how to tell it to a customer; `shortage` knows the one
+//!   that is this service's own.
 
 pub mod address;
 mod connect;
@@ -28,6 +29,7 @@ mod host_name;
 mod policy;
 mod receiver_url;
 mod resolver;
+mod shortage;
 mod stream;
 mod tls;
 mod transport;

@@ -15,15 +15,15 @@ use hickory_resolver::proto::rr::Name;
 use tokio::sync::Semaphore;
 
 use crate::exchange::BoxFuture;
+use crate::shortage;
 use crate::transport::EgressError;
 
-/// How long one lookup may take, waiting for its turn included; less than any sensible attempt, so
-/// that a stalled name server is told apart from a stalled receiver.
+/// How long one lookup may take once it has its turn; less than any sensible attempt, so that a
+/// stalled name server is told apart from a stalled receiver. Waiting for the turn is no fault of
+/// the name server's: only the caller's deadline ends it.
 const LOOKUP_BUDGET: Duration = Duration::from_secs(5);
 /// How long one name server has for one query before it is asked again.
 const QUERY_TIMEOUT: Duration = Duration::from_millis(1500);
-/// How many lookups may be under way at once; each holds two UDP sockets.
-const LOOKUPS_MAX: usize = 512;
 
 /// Name → addresses. The seam for tests of rebinding and stalls.
 pub trait Resolver: Send + Sync + 'static {
@@ -40,6 +40,9 @@ pub enum ResolveError {
     /// The name servers answered with an error.
     #[error("the name servers answered with an error: {0}")]
     Failed(String),
+    /// This service has no socket left to ask with.
+    #[error("this service has no socket left to ask the name servers with")]
+    NoSocket,
     /// The name servers did not answer in time.
     #[error("the name servers did not answer in time")]
     Timeout,
@@ -55,7 +58,10 @@ impl NameServers {
     /// Nothing is cached, because a name is resolved again for every connection; search domains
     /// are never appended, because `example.com` must not become `example.com.corp.example`. The
     /// hosts file is read with the system's name servers only: `dns_server` alone decides when given.
-    pub(crate) fn new(dns_server: Option<SocketAddr>) -> Result<Self, EgressError> {
+    pub(crate) fn new(
+        dns_server: Option<SocketAddr>,
+        max_lookups: usize,
+    ) -> Result<Self, EgressError> {
         let servers = match dns_server {
             Some(server) => vec![server],
             None => system_name_servers(Path::new("/etc/resolv.conf"))?,
@@ -78,16 +84,11 @@ impl NameServers {
             .map_err(|error| EgressError(format!("The resolver cannot be made: {error}.")))?;
         Ok(Self {
             resolver,
-            lookups: Semaphore::new(LOOKUPS_MAX),
+            lookups: Semaphore::new(max_lookups.clamp(1, Semaphore::MAX_PERMITS)),
         })
     }
 
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        let _turn = self
-            .lookups
-            .acquire()
-            .await
-            .map_err(|_| ResolveError::Failed("the resolver is closed".to_owned()))?;
         let mut name = Name::from_ascii(host).map_err(|_| ResolveError::NotFound)?;
         name.set_fqdn(true);
         match self.resolver.lookup_ip(name).await {
@@ -100,6 +101,9 @@ impl NameServers {
 impl Resolver for NameServers {
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, ResolveError>> {
         Box::pin(async move {
+            let turn = self.lookups.acquire().await;
+            let _turn =
+                turn.map_err(|_| ResolveError::Failed("the resolver is closed".to_owned()))?;
             match tokio::time::timeout(LOOKUP_BUDGET, self.look_up(host)).await {
                 Ok(Ok(addresses)) if addresses.is_empty() => Err(ResolveError::NotFound),
                 Ok(result) => result,
@@ -117,6 +121,7 @@ fn meaning(error: &NetError) -> ResolveError {
             NXDomain | NoError => ResolveError::NotFound,
             code => ResolveError::Failed(code.to_string()),
         },
+        NetError::Io(error) if shortage::is_ours(error) => ResolveError::NoSocket,
         other => ResolveError::Failed(other.to_string()),
     }
 }
@@ -181,6 +186,30 @@ mod tests {
             ["192.0.2.1:53", "[2001:db8::53]:53", "192.0.2.2:53"]
         );
         assert!(name_servers_of("search example.com\n").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_turn_is_not_held_against_the_name_server() {
+        let silent = "127.0.0.1:9".parse().unwrap();
+        let servers = NameServers::new(Some(silent), 1).unwrap();
+        let turn = servers.lookups.acquire().await.unwrap();
+        let lookup = tokio::time::timeout(LOOKUP_BUDGET * 3, servers.resolve("a.example.com"));
+        assert!(lookup.await.is_err(), "ended before it had its turn");
+        drop(turn);
+        let begun = tokio::time::Instant::now();
+        assert!(servers.resolve("a.example.com").await.is_err());
+        assert!(begun.elapsed() <= LOOKUP_BUDGET, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_lack_of_sockets_is_not_held_against_the_name_server() {
+        let error = std::io::Error::from_raw_os_error(24); // EMFILE
+        assert_eq!(meaning(&NetError::from(error)), ResolveError::NoSocket);
+        let error = std::io::Error::from_raw_os_error(111); // ECONNREFUSED
+        assert!(matches!(
+            meaning(&NetError::from(error)),
+            ResolveError::Failed(_)
+        ));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use model::attempt::Timings;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
@@ -23,7 +25,7 @@ use crate::tls;
 use crate::vet::{Blocked, Vetted, vet};
 
 /// What the real transport is made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct EgressOptions {
     /// What may be reached beyond the default rules.
     pub policy: Policy,
@@ -31,6 +33,24 @@ pub struct EgressOptions {
     pub extra_roots_pem: Option<Vec<u8>>,
     /// The name server to ask instead of the system's (`--dns-server`).
     pub dns_server: Option<SocketAddr>,
+    /// How many connections, to all endpoints together, may be kept open while nothing is sent on
+    /// them; each is an open file. Beyond it a connection is closed after its exchange.
+    pub max_idle: usize,
+    /// How many names may be looked up at once; each lookup holds two sockets. Best as many as
+    /// attempts can be in flight: then no team waits for another's silent name servers.
+    pub max_lookups: usize,
+}
+
+impl Default for EgressOptions {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            extra_roots_pem: None,
+            dns_server: None,
+            max_idle: 1024,
+            max_lookups: 2048,
+        }
+    }
 }
 
 impl EgressOptions {
@@ -54,6 +74,9 @@ impl EgressOptions {
     }
 }
 
+/// How long a probe may take: somebody waits for it, and may save the URL without.
+const PROBE_BUDGET: Duration = Duration::from_secs(5);
+
 /// Why the transport could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -65,6 +88,8 @@ pub struct Egress {
     policy: Policy,
     resolver: Arc<dyn Resolver>,
     tls: TlsConnector,
+    /// Places for idle connections, shared by all endpoints.
+    idle_places: Arc<Semaphore>,
 }
 
 impl Egress {
@@ -73,7 +98,7 @@ impl Egress {
     /// # Errors
     /// The trust roots or the system's name servers cannot be read; the sentence says what to do.
     pub fn new(options: EgressOptions) -> Result<Self, EgressError> {
-        let resolver = Arc::new(NameServers::new(options.dns_server)?);
+        let resolver = Arc::new(NameServers::new(options.dns_server, options.max_lookups)?);
         Self::with_resolver(options, resolver)
     }
 
@@ -90,6 +115,7 @@ impl Egress {
             tls: tls::connector(options.extra_roots_pem.as_deref())?,
             policy: options.policy,
             resolver,
+            idle_places: Arc::new(Semaphore::new(options.max_idle.min(Semaphore::MAX_PERMITS))),
         })
     }
 
@@ -136,7 +162,8 @@ impl Egress {
         }
         if let Some(kept) = connections.take(url) {
             let copy = (headers.clone(), body.clone());
-            match converse(connections, kept, url, copy.0, copy.1, progress).await {
+            let again = self.converse(connections, kept, url, copy.0, copy.1, progress);
+            match again.await {
                 Err(_) if !progress.answered() => {
                     // The receiver closed it, as it may at any time, before or while the request
                     // was on its way. That is no failure of the receiver's yet.
@@ -146,7 +173,34 @@ impl Egress {
             }
         }
         let connection = self.open(url, progress).await?;
-        converse(connections, connection, url, headers, body, progress).await
+        self.converse(connections, connection, url, headers, body, progress)
+            .await
+    }
+
+    /// One request and its response on `connection`, which is kept for the next where it can be.
+    async fn converse(
+        &self,
+        connections: &Connections,
+        mut connection: Connection,
+        url: &ReceiverUrl,
+        headers: HeaderMap,
+        body: Bytes,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        progress.phase = Phase::Exchanging;
+        progress.remote = Some(connection.remote());
+        progress.gauge = Some(connection.gauge().clone());
+        progress.begun = Some(Instant::now());
+        let result = connection
+            .post(url, headers, body, &mut progress.received)
+            .await;
+        match result {
+            Ok(()) => {
+                connections.park(connection, &self.idle_places);
+                Ok(())
+            }
+            Err(broken) => Err(failure::broken(url, &broken, connection.gauge())),
+        }
     }
 
     async fn open(
@@ -247,31 +301,6 @@ impl Progress {
     }
 }
 
-/// One request and its response on `connection`, which is kept for the next where it can be.
-async fn converse(
-    connections: &Connections,
-    mut connection: Connection,
-    url: &ReceiverUrl,
-    headers: HeaderMap,
-    body: Bytes,
-    progress: &mut Progress,
-) -> Result<(), Failure> {
-    progress.phase = Phase::Exchanging;
-    progress.remote = Some(connection.remote());
-    progress.gauge = Some(connection.gauge().clone());
-    progress.begun = Some(Instant::now());
-    let result = connection
-        .post(url, headers, body, &mut progress.received)
-        .await;
-    match result {
-        Ok(()) => {
-            connections.park(connection);
-            Ok(())
-        }
-        Err(broken) => Err(failure::broken(url, &broken, connection.gauge())),
-    }
-}
-
 impl Transport for Egress {
     fn exchange<'a>(
         &'a self,
@@ -300,7 +329,8 @@ impl Transport for Egress {
 
     fn probe<'a>(&'a self, url: &'a ReceiverUrl) -> BoxFuture<'a, Probe> {
         Box::pin(async move {
-            match self.addresses_of(url).await {
+            let addresses = tokio::time::timeout(PROBE_BUDGET, self.addresses_of(url)).await;
+            match addresses.unwrap_or(Err(Unreachable::Unresolved(ResolveError::Timeout))) {
                 Ok(_) => Probe::Reachable,
                 Err(Unreachable::Unresolved(error)) => {
                     Probe::Unresolved(failure::unresolved(url, &error).detail)
@@ -339,6 +369,7 @@ mod tests {
             },
             extra_roots_pem: Some(Vec::new()),
             dns_server: Some("192.0.2.53:53".parse().unwrap()),
+            ..EgressOptions::default()
         };
         let said = options.relaxations().join("\n");
         for option in ["--allow-cidr", "--allow-http", "--ca-file", "--dns-server"] {

@@ -141,7 +141,8 @@ pub struct Attempt {
     pub detail: Option<String>,
     /// The address connected to.
     pub remote_addr: Option<IpAddr>,
-    /// The response's headers as read: names in lower case, values lossily UTF-8.
+    /// The response's headers as read: names in lower case, values lossily UTF-8; as many whole
+    /// ones, in order, as fit in 16 KiB of names and values.
     pub response_headers: Vec<(String, String)>,
     /// The first [`RESPONSE_BODY_MAX`] bytes of the response's body.
     pub response_body: Option<Bytes>,

@@ -1,7 +1,9 @@
-//! Hides how a body is read: bounded whatever it declares, said to be JSON, and checked field by
+//! Hides how a body is read: bounded in size, in time and by the memory of all others, said to be JSON, and checked field by
 //! field with a JSON pointer to what is wrong.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -10,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::App;
 use crate::problem::Problem;
@@ -21,6 +24,8 @@ pub(crate) const BATCH_MAX: usize = model::event::BATCH_BODY_MAX;
 /// How much of a body that is too large is read and dropped before the 413. A client that is
 /// still sending when the connection closes would lose the answer.
 pub(crate) const DRAINED_MAX: usize = 2 * BATCH_MAX;
+/// How long a body may take to arrive, from its first byte to its last.
+const READ_MAX: Duration = Duration::from_secs(30);
 
 /// The body of a call that must have one, as bytes of JSON that nobody has parsed yet.
 pub(crate) struct RawJson<const MAX: usize>(pub(crate) Bytes);
@@ -34,9 +39,9 @@ pub(crate) struct OptionalJson<T>(pub(crate) T);
 impl<const MAX: usize> FromRequest<App> for RawJson<MAX> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let says_json = says_json(&request);
-        let bytes = read(request.into_body(), MAX).await?;
+        let bytes = app.room.read(request.into_body(), MAX).await?;
         if !says_json {
             return Err(Problem::UnsupportedMediaType);
         }
@@ -56,9 +61,9 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
 impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let says_json = says_json(&request);
-        let bytes = read(request.into_body(), BODY_MAX).await?;
+        let bytes = app.room.read(request.into_body(), BODY_MAX).await?;
         let absent = bytes.is_empty() || (says_json && bytes.trim_ascii() == b"null");
         match (absent, says_json) {
             (true, _) => parse(b"{}").map(Self),
@@ -85,38 +90,119 @@ fn says_json(request: &Request) -> bool {
         })
 }
 
-/// The whole body, at most `max` bytes, whatever its declared length says. A body that came in
-/// one piece is not copied.
-pub(crate) async fn read(mut body: Body, max: usize) -> Result<Bytes, Problem> {
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    let mut total = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            Problem::InvalidRequest("The body broke off before its end; send it again.".into())
-        })?;
-        let Ok(piece) = frame.into_data() else {
-            continue; // trailers
-        };
-        total += piece.len();
-        if total > DRAINED_MAX {
-            break;
-        }
-        if total > max {
-            (first, rest) = (Bytes::new(), BytesMut::new());
-        } else if first.is_empty() {
-            first = piece;
-        } else {
-            if rest.is_empty() {
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&piece);
-        }
+/// How much memory the bodies of all requests may hold together.
+pub(crate) struct Room(Arc<Semaphore>);
+
+/// The unit in which room is given out.
+const ROOM_UNIT: usize = 1024;
+/// Eight of the largest batches. A single event takes a unit or two.
+const ROOM: usize = 64 * 1024 * 1024;
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::of(ROOM)
     }
-    match (total > max, rest.is_empty()) {
-        (true, _) => Err(Problem::too_large(max)),
-        (false, true) => Ok(first),
-        (false, false) => Ok(rest.freeze()),
+}
+
+impl Room {
+    fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / ROOM_UNIT)))
+    }
+
+    /// Makes `held` large enough for `bytes`; without waiting, because others may be stuck, too.
+    fn grow(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Problem> {
+        let units = bytes.div_ceil(ROOM_UNIT);
+        let more = units - held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = u32::try_from(more).map_err(|_| Problem::Unavailable)?;
+        let permit = Arc::clone(&self.0)
+            .try_acquire_many_owned(more)
+            .map_err(|_| Problem::Unavailable)?;
+        match held {
+            Some(held) => held.merge(permit),
+            None => *held = Some(permit),
+        }
+        Ok(())
+    }
+
+    /// The whole body, at most `max` bytes, whatever its declared length says. It has its room
+    /// until the last copy of it is dropped.
+    pub(crate) async fn read(&self, body: Body, max: usize) -> Result<Bytes, Problem> {
+        tokio::time::timeout(READ_MAX, self.read_all(body, max))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Problem::InvalidRequest(format!(
+                    "The body did not arrive within {} s; send it faster, or in smaller parts.",
+                    READ_MAX.as_secs()
+                )))
+            })
+    }
+
+    /// What is refused is still read, and dropped, up to [`DRAINED_MAX`].
+    async fn read_all(&self, mut body: Body, max: usize) -> Result<Bytes, Problem> {
+        let mut read = Ok(Held::default());
+        let mut total = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                Problem::InvalidRequest("The body broke off before its end; send it again.".into())
+            })?;
+            let Ok(piece) = frame.into_data() else {
+                continue; // trailers
+            };
+            total += piece.len();
+            if total > DRAINED_MAX {
+                break;
+            }
+            if total > max {
+                read = Err(Problem::too_large(max));
+            }
+            if let Ok(held) = &mut read
+                && let Err(problem) = self.grow(&mut held.room, total)
+            {
+                read = Err(problem);
+            }
+            if let Ok(held) = &mut read {
+                held.push(piece);
+            }
+        }
+        read.map(Held::into_bytes)
+    }
+}
+
+/// What has been read of a body, and its room. A body that comes in one piece is not copied.
+#[derive(Default)]
+struct Held {
+    first: Bytes,
+    rest: BytesMut,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() {
+            self.first = piece;
+            return;
+        }
+        if self.rest.is_empty() {
+            self.rest.extend_from_slice(&self.first);
+        }
+        self.rest.extend_from_slice(&piece);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.first.is_empty() {
+            return Bytes::new();
+        }
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        if self.rest.is_empty() {
+            &self.first
+        } else {
+            &self.rest
+        }
     }
 }
 
@@ -226,6 +312,52 @@ mod tests {
             let sentence = parse::<Sample>(body.as_bytes()).unwrap_err().sentence();
             assert!(sentence.chars().count() < 650, "{}", sentence.len());
         }
+    }
+
+    /// A body of pieces, which stays open after them where `ends` is false.
+    fn pieces(pieces: &[usize], ends: bool) -> Body {
+        use futures_util::{StreamExt, stream};
+        let piece = |size: &usize| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; *size]));
+        let sent = stream::iter(pieces.iter().map(piece).collect::<Vec<_>>());
+        match ends {
+            true => Body::from_stream(sent),
+            false => Body::from_stream(sent.chain(stream::pending())),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_holds_its_room_until_it_is_dropped() {
+        let room = Room::of(8 * ROOM_UNIT);
+        let one = room.read(pieces(&[ROOM_UNIT, 5 * ROOM_UNIT], true), BODY_MAX);
+        let one = one.await.unwrap();
+        assert_eq!(one.len(), 6 * ROOM_UNIT);
+        let copy = one.clone();
+        drop(one);
+        for too_much in [&[2 * ROOM_UNIT + 1][..], &[ROOM_UNIT; 3]] {
+            let refused = room.read(pieces(too_much, true), BODY_MAX).await;
+            assert!(matches!(refused, Err(Problem::Unavailable)), "{refused:?}");
+        }
+        let small = room.read(pieces(&[2 * ROOM_UNIT], true), BODY_MAX).await;
+        assert_eq!(small.unwrap().len(), 2 * ROOM_UNIT);
+        drop(copy);
+        let again = room.read(pieces(&[ROOM_UNIT; 8], true), BODY_MAX).await;
+        assert_eq!(again.unwrap().len(), 8 * ROOM_UNIT);
+        let large = room.read(pieces(&[ROOM_UNIT; 9], true), 4 * ROOM_UNIT);
+        assert!(matches!(large.await, Err(Problem::PayloadTooLarge(_))));
+        assert_eq!(room.0.available_permits(), 8, "what was refused holds none");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_given_up() {
+        let room = Room::default();
+        let begun = tokio::time::Instant::now();
+        let stuck = room.read(pieces(&[10, 10], false), BODY_MAX).await;
+        assert!(
+            matches!(stuck, Err(Problem::InvalidRequest(_))),
+            "{stuck:?}"
+        );
+        assert_eq!(begun.elapsed(), READ_MAX);
+        assert_eq!(room.0.available_permits(), ROOM / ROOM_UNIT);
     }
 
     #[test]

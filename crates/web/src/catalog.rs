@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::App;
 use crate::authority::{CatalogRead, path_parameter};
 use crate::problem::Problem;
-use crate::query::{PageParameters, Paging};
+use crate::query::{PER_PAGE_MAX, Paging};
 use crate::render::{self, Answer, List};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
@@ -55,12 +55,17 @@ impl<'a> TypeView<'a> {
     }
 }
 
-/// List the event types, in the catalog's order.
+/// List the event types, in the catalog's order; all of them on one page where it has at most 100.
 #[utoipa::path(get, path = "/v1/event-types", tag = "Event types", operation_id = "listEventTypes",
-    params(PageParameters),
+    params(("page" = Option<u64>, Query, description = "Which page, from 1.", minimum = 1, maximum = 1_000_000_000),
+        ("per_page" = Option<u32>, Query, description = "How many items a page; 100 by default, so that the usual catalog is one page.", minimum = 1, maximum = 100)),
     responses((status = 200, description = "A page of event types.", body = List<TypeView>))
 )]
-async fn list(_: CatalogRead, State(app): State<App>, Paging(request): Paging) -> Response {
+async fn list(
+    _: CatalogRead,
+    State(app): State<App>,
+    Paging(request): Paging<PER_PAGE_MAX>,
+) -> Response {
     let types = app.catalog.types();
     let per_page = request.per_page as usize;
     let before = usize::try_from(request.page - 1).unwrap_or(usize::MAX);

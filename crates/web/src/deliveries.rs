@@ -19,7 +19,7 @@ use crate::attempts::AttemptView;
 use crate::authority::{PathId, TeamRead, TeamWrite};
 use crate::body::OptionalJson;
 use crate::problem::Problem;
-use crate::query::{self, Filter, Query};
+use crate::query::{self, Filter, PER_PAGE, Query};
 use crate::render::{self, Answer, Id, Log, Moment};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
@@ -180,7 +180,7 @@ impl LogQuery {
         Ok(Self {
             filter: matches.then_some(filter),
             before: query.text("cursor").map(cursor).transpose()?,
-            per_page: query.per_page()?,
+            per_page: query.per_page(PER_PAGE)?,
         })
     }
 }

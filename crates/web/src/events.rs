@@ -1,9 +1,13 @@
 //! Hides how events come in, singly or in batches, and how they are looked up again.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
+use bytes::Bytes;
 use engine::Publication;
 use http::{HeaderMap, HeaderName};
+use model::catalog::Catalog;
 use model::event::{self, data_of};
 use model::id::{EventId, Id as _, IdCodec};
 use serde::{Deserialize, Serialize};
@@ -187,7 +191,7 @@ async fn publish_batch(
                 .into(),
         ));
     }
-    let events = event::parse_batch(&app.catalog, &body)?;
+    let events = parse_batch(&app.catalog, body).await?;
     let publications: Vec<_> = events
         .into_iter()
         .map(|(event, idempotency_key)| Publication {
@@ -208,6 +212,22 @@ async fn publish_batch(
         .map(|(accepted, event_type)| PublishedEvent::of(accepted, event_type, codec))
         .collect();
     Ok(render::accepted(published))
+}
+
+/// How large a batch may be to be parsed where it was read. A larger one takes milliseconds, in
+/// which its thread could serve nobody else.
+const PARSED_IN_PLACE_MAX: usize = 64 * 1024;
+
+async fn parse_batch(
+    catalog: &Arc<Catalog>,
+    body: Bytes,
+) -> Result<Vec<(event::NewEvent, Option<String>)>, Problem> {
+    if body.len() <= PARSED_IN_PLACE_MAX {
+        return Ok(event::parse_batch(catalog, &body)?);
+    }
+    let catalog = Arc::clone(catalog);
+    let parsed = tokio::task::spawn_blocking(move || event::parse_batch(&catalog, &body)).await;
+    Ok(parsed.map_err(|error| Problem::internal(&error))??)
 }
 
 /// An event, as a list shows it.

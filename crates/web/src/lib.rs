@@ -51,9 +51,10 @@ pub struct WebOptions {
     pub key_limit: RateLimit,
     /// How many requests all keys of a team may make together (contract: 3,000 an hour).
     pub team_limit: RateLimit,
-    /// Where people reach this service, such as `https://webhooks.example.com`, without a path:
-    /// what links into the settings pages start with, and whether their cookies are for HTTPS only. Where there
-    /// is none, a link starts with the `Host` it was asked for at, over plain HTTP.
+    /// Where people reach this service, such as `https://webhooks.example.com`, without a path
+    /// and with the scheme in lower case: what links into the settings pages start with, and
+    /// whether their cookies are for HTTPS only. Where there is none, a link starts with the
+    /// `Host` it was asked for at (by the operator, nobody else can), over plain HTTP.
     pub public_url: Option<String>,
 }
 
@@ -77,6 +78,7 @@ struct Parts {
     options: WebOptions,
     rates: rate::Rates,
     answers: health::Answers,
+    room: body::Room,
 }
 
 impl std::ops::Deref for App {
@@ -91,6 +93,7 @@ pub fn router(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Rou
     let app = App(Arc::new(Parts {
         rates: rate::Rates::new(options.key_limit, options.team_limit),
         answers: health::Answers::default(),
+        room: body::Room::default(),
         engine,
         catalog,
         options,

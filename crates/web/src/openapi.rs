@@ -216,7 +216,7 @@ const fn error(status: u16, name: &'static str, why: &'static str) -> SharedErro
 
 #[rustfmt::skip]
 const ERRORS: [SharedError; 11] = [
-    error(400, "BadRequest", "The body is not JSON, a query parameter or a header is wrong, or the operator named no team."),
+    error(400, "BadRequest", "The body is not JSON, or did not arrive within 30 s, a query parameter or a header is wrong, or the operator named no team."),
     error(401, "Unauthorized", "There is no API key, or it is not valid."),
     error(402, "PaymentRequired", "The team's plan has no webhooks."),
     error(403, "Forbidden", "The key does not allow this."),

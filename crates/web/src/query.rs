@@ -13,9 +13,9 @@ use crate::body::shortened;
 use crate::problem::Problem;
 
 /// Items a page where the query does not say.
-const PER_PAGE: u32 = 20;
+pub(crate) const PER_PAGE: u32 = 20;
 /// The most items a page (contract).
-const PER_PAGE_MAX: u32 = 100;
+pub(crate) const PER_PAGE_MAX: u32 = 100;
 /// The last page that can be asked for: far past any list, and no overflow behind it.
 const PAGE_MAX: u64 = 1_000_000_000;
 
@@ -62,19 +62,19 @@ impl Query {
         Some(&pair.1)
     }
 
-    /// `page` and `per_page`.
-    pub(crate) fn page(&self) -> Result<PageRequest, Problem> {
+    /// `page` and `per_page`, which is `default` where it is not given.
+    pub(crate) fn page(&self, default: u32) -> Result<PageRequest, Problem> {
         let page = self.number("page", 1, PAGE_MAX)?;
         Ok(PageRequest {
             page: page.unwrap_or(1),
-            per_page: self.per_page()?,
+            per_page: self.per_page(default)?,
         })
     }
 
-    /// `per_page`.
-    pub(crate) fn per_page(&self) -> Result<u32, Problem> {
+    /// `per_page`, which is `default` where it is not given.
+    pub(crate) fn per_page(&self, default: u32) -> Result<u32, Problem> {
         let given = self.number("per_page", 1, u64::from(PER_PAGE_MAX))?;
-        Ok(given.map_or(PER_PAGE, |number| number as u32))
+        Ok(given.map_or(default, |number| number as u32))
     }
 
     fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
@@ -148,15 +148,15 @@ pub(crate) struct PageParameters {
     per_page: Option<u32>,
 }
 
-/// The query of a list.
-pub(crate) struct Paging(pub(crate) PageRequest);
+/// The query of a list that has `DEFAULT` items a page where the request does not say.
+pub(crate) struct Paging<const DEFAULT: u32 = PER_PAGE>(pub(crate) PageRequest);
 
-impl FromRequestParts<App> for Paging {
+impl<const DEFAULT: u32> FromRequestParts<App> for Paging<DEFAULT> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         Query::read(parts.uri.query(), &["page", "per_page"])?
-            .page()
+            .page(DEFAULT)
             .map(Self)
     }
 }
@@ -184,7 +184,8 @@ mod tests {
             ("perPage=5", Err("perPage")),
             ("%FF=5", Err("\u{fffd}")),
         ] {
-            let page = Query::read(Some(query), &["page", "per_page"]).and_then(|q| q.page());
+            let page =
+                Query::read(Some(query), &["page", "per_page"]).and_then(|q| q.page(PER_PAGE));
             match (page, expected) {
                 (Ok(page), Ok(expected)) => assert_eq!((page.page, page.per_page), expected),
                 (Err(Problem::InvalidRequest(text)), Err(name)) => {

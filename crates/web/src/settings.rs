@@ -28,7 +28,6 @@ use store::{LogFilter, PageRequest, StoreError, TokenKind};
 use url::{Url, form_urlencoded};
 
 use crate::App;
-use crate::body;
 use crate::problem::Problem;
 use crate::token::{self, Token};
 use html::Html;
@@ -37,6 +36,8 @@ use html::Html;
 const LINK_LASTS: Duration = Duration::from_secs(10 * 60);
 /// How long a session lasts.
 const SESSION_LASTS: Duration = Duration::from_secs(12 * 3600);
+/// The largest form, in bytes: a token and its name. Nobody has to be known to send one.
+const FORM_MAX: usize = 1024;
 /// How many of the latest deliveries the page shows.
 const DELIVERIES_SHOWN: u32 = 20;
 /// The most endpoints the page shows.
@@ -98,13 +99,14 @@ async fn offer(State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {
     let team = team
         .and_then(|id| app.engine.team_by_id(id))
         .ok_or(Trouble::LinkOver)?;
-    Ok(answer(StatusCode::OK, page::offer(&team, &token)))
+    let html = page::offer(app.product(), &team, &token);
+    Ok(answer(StatusCode::OK, html))
 }
 
 /// Trades a link for a session.
 async fn enter(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
     require_same_origin(&app, request.headers())?;
-    let form = body::read(request.into_body(), body::BODY_MAX).await?;
+    let form = app.room.read(request.into_body(), FORM_MAX).await?;
     let link = field(&form, "token").unwrap_or_default();
     let now = app.engine.clock().now();
     let store = app.engine.store();
@@ -171,7 +173,14 @@ async fn show(Session(team): Session, State(app): State<App>) -> Result<Response
         .plans
         .get(&team.plan)
         .map_or(0, |plan| plan.endpoints);
-    let html = page::overview(&team, granted, &endpoints, &deliveries, store.codec());
+    let html = page::overview(
+        app.product(),
+        &team,
+        granted,
+        &endpoints,
+        &deliveries,
+        store.codec(),
+    );
     Ok(answer(StatusCode::OK, html))
 }
 
@@ -225,6 +234,11 @@ struct Cookie {
 }
 
 impl App {
+    /// What the product is called whose webhooks these are.
+    fn product(&self) -> &str {
+        &self.engine.options().brand.name
+    }
+
     fn cookie(&self) -> Cookie {
         let url = self.options.public_url.as_deref();
         Cookie {

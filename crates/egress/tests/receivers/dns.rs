@@ -32,6 +32,7 @@ fn egress_with(policy: Policy, dns: &NameServer) -> Egress {
         policy,
         extra_roots_pem: Some(crate::certificates::authority().pem.into()),
         dns_server: Some(dns.address),
+        ..EgressOptions::default()
     };
     Egress::new(options).unwrap()
 }
@@ -299,4 +300,19 @@ async fn a_resolver_of_ones_own_works_in_virtual_time() {
         assert_eq!(failure(exchange).reason, expected);
         assert_eq!(begun.elapsed().as_secs(), delay.min(10));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_ends_in_time_whatever_the_resolver_does() {
+    let resolver = Arc::new(Scripted(Ok(vec![]), Duration::from_secs(600)));
+    let options = EgressOptions {
+        extra_roots_pem: Some(crate::certificates::authority().pem.into()),
+        ..EgressOptions::default()
+    };
+    let egress = Egress::with_resolver(options, resolver).unwrap();
+    let url = ReceiverUrl::parse("https://a.example.com/", &Policy::default()).unwrap();
+    let begun = tokio::time::Instant::now();
+    let probe = egress.probe(&url).await;
+    assert!(matches!(probe, Probe::Unresolved(_)), "{probe:?}");
+    assert_eq!(begun.elapsed().as_secs(), 5);
 }

@@ -623,8 +623,7 @@ async fn a_plain_url_is_refused_by_a_transport_that_does_not_allow_it() {
             allow_http: false,
             ..crate::peer::loopback()
         },
-        extra_roots_pem: Some(crate::certificates::authority().pem.into()),
-        dns_server: Some("127.0.0.1:9".parse().unwrap()),
+        ..crate::peer::options(None, None)
     };
     let strict = vk_egress::Egress::new(strict).unwrap();
     let exchange = post(&strict, &url(format!("http://{address}/"))).await;

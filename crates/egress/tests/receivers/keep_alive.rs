@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::attempt::Reason;
 use tokio::io::AsyncWriteExt;
-use vk_egress::{Connections, Egress, Exchange, ReceiverUrl};
+use vk_egress::{Connections, Egress, EgressOptions, Exchange, ReceiverUrl};
 
-use crate::peer::{answer_all, egress, peer, post_with, read_request, reason, response, url};
+use crate::peer::{
+    answer_all, egress, options, peer, post_with, read_request, reason, response, url,
+};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
@@ -68,6 +70,30 @@ async fn two_endpoints_never_share_a_connection() {
         response(post(&egress, &other, &url).await);
     }
     assert_eq!(count.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn all_endpoints_share_a_number_of_idle_connections() {
+    let (text, count) = counted().await;
+    let egress = Egress::new(EgressOptions {
+        max_idle: 1,
+        ..options(None, None)
+    });
+    let (egress, url) = (egress.unwrap(), url(text));
+    let (one, other) = (Connections::default(), Connections::default());
+    for _ in 0..2 {
+        response(post(&egress, &one, &url).await);
+    }
+    assert_eq!(count.load(SeqCst), 1, "the place is taken and given back");
+    for _ in 0..2 {
+        response(post(&egress, &other, &url).await);
+    }
+    assert_eq!(count.load(SeqCst), 3, "there is no place for the other");
+    drop(one);
+    for _ in 0..2 {
+        response(post(&egress, &other, &url).await);
+    }
+    assert_eq!(count.load(SeqCst), 4, "what is dropped leaves its place");
 }
 
 #[tokio::test]

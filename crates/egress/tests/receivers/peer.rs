@@ -25,7 +25,12 @@ pub(crate) fn loopback() -> Policy {
 
 /// A transport that may reach loopback, trusts `roots` and asks `dns_server`.
 pub(crate) fn egress(roots: Option<String>, dns_server: Option<SocketAddr>) -> Egress {
-    let options = EgressOptions {
+    Egress::new(options(roots, dns_server)).unwrap()
+}
+
+/// What [`egress`] is made of.
+pub(crate) fn options(roots: Option<String>, dns_server: Option<SocketAddr>) -> EgressOptions {
+    EgressOptions {
         policy: loopback(),
         extra_roots_pem: Some(
             roots
@@ -34,8 +39,8 @@ pub(crate) fn egress(roots: Option<String>, dns_server: Option<SocketAddr>) -> E
         ),
         // Where a test needs no names, an address where nobody answers.
         dns_server: dns_server.or(Some("127.0.0.1:9".parse().unwrap())),
-    };
-    Egress::new(options).unwrap()
+        ..EgressOptions::default()
+    }
 }
 
 /// Parses under the loopback policy.

@@ -45,8 +45,9 @@ const fn key(name: &'static str, kind: Kind, value: &'static str, help: &'static
 /// The settings, in the order of the defaults file.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
-    key("listen", Kind::One, "IP:PORT", "Address to listen on; port 0 takes a free one"),
+    key("listen", Kind::One, "HOST:PORT", "Address to listen on; port 0 takes a free one"),
     key("public_url", Kind::One, "URL", "What this service is called from outside"),
+    key("brand_name", Kind::One, "NAME", "The product's name, on the settings pages"),
     key("max_connections", Kind::One, "N", "Connections served at once"),
     key("rate_limit_per_key", Kind::One, "N", "Requests an hour of one API key"),
     key("rate_limit_per_team", Kind::One, "N", "Requests an hour of one team"),
@@ -62,7 +63,6 @@ pub(super) const KEYS: &[Key] = &[
     key("ca_file", Kind::One, "PEM", "Certificates to trust beside the system's"),
     key("dns_server", Kind::One, "IP:PORT", "Name server to ask instead of the system's"),
     key("catalog", Kind::One, "FILE", "Event types to use instead of the compiled-in ones"),
-    key("brand_name", Kind::One, "NAME", "The product's name"),
     key("header_prefix", Kind::One, "PREFIX", "What the signature headers start with"),
     key("user_agent", Kind::One, "TEXT", "The User-Agent of every delivery"),
     key("log_level", Kind::One, "LEVEL", "error, warn, info, debug, trace, or a filter"),

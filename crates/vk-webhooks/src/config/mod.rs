@@ -95,8 +95,8 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
     Ok(Settings {
         listen: layers.read(
             "listen",
-            "an address and a port, such as 127.0.0.1:8080",
-            |text| text.parse().ok(),
+            "an address or a host name of this machine, and a port, such as 127.0.0.1:8080",
+            value::listening_address,
         )?,
         public_url: layers.optional(
             "public_url",

@@ -175,7 +175,7 @@ fn a_bad_value_is_named_with_its_key_its_source_and_what_is_expected() {
     assert_eq!(
         error.to_string(),
         "listen is \"8080\" (from the environment variable VK_WEBHOOKS_LISTEN), but has to be an \
-         address and a port, such as 127.0.0.1:8080"
+         address or a host name of this machine, and a port, such as 127.0.0.1:8080"
     );
     let file = TempFile::new("value", "max_connections = 0");
     let given = Given {
@@ -202,6 +202,8 @@ fn values_out_of_their_domain_are_refused() {
         ("dns_server", "10.0.0.2"),
         ("public_url", "https://a.example/path"),
         ("public_url", "ftp://a.example"),
+        ("public_url", "https://"),
+        ("public_url", "a.example"),
         ("public_url", "https://user@a.example"),
         ("header_prefix", "X Bad"),
         ("header_prefix", "X-"),
@@ -241,6 +243,41 @@ fn database_urls_name_files() {
         ("sqlite://vk.db", "vk.db"),
     ] {
         assert_eq!(value::sqlite_path(url), Ok(PathBuf::from(path)), "{url}");
+    }
+}
+
+#[test]
+fn the_listening_address_may_be_a_name() {
+    let listening = |text: &str| {
+        let settings = load(&on_command_line("listen", &[text]), environment(&[]));
+        settings.map(|settings| settings.listen)
+    };
+    let named = listening("localhost:8080").unwrap();
+    assert!(named.ip().is_loopback() && named.port() == 8080, "{named}");
+    assert_eq!(listening("[::1]:0"), Ok("[::1]:0".parse().unwrap()));
+    for wrong in [
+        "localhost",
+        "localhost:",
+        ":8080",
+        "::1",
+        "127.0.0.1:65536",
+        "",
+    ] {
+        assert!(listening(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_public_url_is_an_origin_in_lower_case() {
+    for (text, origin) in [
+        ("https://hooks.example.com", "https://hooks.example.com"),
+        (
+            "HTTPS://Hooks.Example.com:8443/",
+            "https://hooks.example.com:8443",
+        ),
+        ("Http://[::1]:8080", "http://[::1]:8080"),
+    ] {
+        assert_eq!(value::origin(text).as_deref(), Some(origin), "{text}");
     }
 }
 

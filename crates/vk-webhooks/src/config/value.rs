@@ -1,5 +1,6 @@
 //! Hides how the text of a setting is read.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,12 +23,23 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(unit_ms).map(Duration::from_millis)
 }
 
-/// Scheme and authority of a URL, without a slash at the end.
+/// An IP address or a host name, and a port; of several addresses of a name the first.
+pub(super) fn listening_address(text: &str) -> Option<SocketAddr> {
+    let (host, _) = text.rsplit_once(':')?;
+    if host.is_empty() {
+        return None;
+    }
+    text.to_socket_addrs().ok()?.next()
+}
+
+/// Scheme and authority of a URL, in lower case, without a slash at the end.
 pub(super) fn origin(text: &str) -> Option<String> {
     let uri: Uri = text.parse().ok()?;
     let bare = uri.path() == "/" && uri.query().is_none() && !text.contains(['#', '@']);
-    let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    (bare && known && uri.host().is_some()).then(|| text.trim_end_matches('/').to_owned())
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let authority = uri.authority()?.as_str().to_ascii_lowercase();
+    let known = matches!(scheme.as_str(), "http" | "https");
+    (bare && known && !authority.is_empty()).then(|| format!("{scheme}://{authority}"))
 }
 
 pub(super) fn path(text: &str) -> Option<PathBuf> {

@@ -13,14 +13,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 use tracing::{debug, warn};
 
+use super::patience::Patient;
+
 /// How long a client may take to send the head of a request; also how long an idle connection
-/// is kept.
+/// is kept. How long a body may take is the router's to say.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a client may be silent in the middle of a body.
-const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// How long to wait before accepting again where the system refuses to (no more open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -32,11 +31,8 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Listens at `address` and answers by `router`, at most `most` connections at once.
-    pub(super) async fn open(address: SocketAddr, most: usize, router: Router) -> Result<Self> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| anyhow!(why_not(address, &error)))?;
+    /// Answers who comes to `listener` by `router`, at most `most` connections at once.
+    pub(super) fn open(listener: TcpListener, most: usize, router: Router) -> Result<Self> {
         let address = listener.local_addr()?;
         let (close, closing) = oneshot::channel();
         let closed = tokio::spawn(accept(
@@ -63,6 +59,13 @@ impl Door {
         let _ = self.close.send(grace);
         let _ = self.closed.await;
     }
+}
+
+/// Listens at `address`; until the door is open, whoever comes waits in the system's queue.
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| anyhow!(why_not(address, &error)))
 }
 
 fn why_not(address: SocketAddr, error: &std::io::Error) -> String {
@@ -92,9 +95,6 @@ async fn accept(
     mut closing: oneshot::Receiver<Duration>,
 ) {
     let graceful = GracefulShutdown::new();
-    let service = tower::ServiceBuilder::new()
-        .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE))
-        .service(router);
     let grace = loop {
         let arrival = async {
             // A place first: connections beyond the limit wait in the system's queue.
@@ -107,7 +107,7 @@ async fn accept(
         };
         match stream {
             Ok((stream, _)) => {
-                let connection = converse(stream, service.clone(), &graceful);
+                let connection = converse(stream, router.clone(), &graceful);
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -138,29 +138,21 @@ fn concerns_one_client(error: &std::io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-fn converse<S, B>(
+fn converse(
     stream: TcpStream,
-    service: S,
+    router: Router,
     graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<S, B>
-where
-    S: tower::Service<hyper::Request<hyper::body::Incoming>, Response = hyper::Response<B>>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: hyper::body::Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) -> impl Future<Output = ()> + Send + use<> {
     // Answers are small and whole: waiting to fill a packet would only delay them. Where the
     // option cannot be set the client is gone, and the first read says so.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(
+            TokioIo::new(Patient::new(stream)),
+            TowerToHyperService::new(router),
+        );
     let watched = graceful.watch(connection);
     async move {
         if let Err(error) = watched.await {

@@ -1,12 +1,14 @@
 //! Hides the order in which the service starts and stops.
 //!
 //! Rooms: [`operator`] is who may do everything, [`limits`] what the system grants us,
-//! [`door`] accepts connections, [`housekeeping`] removes what is past its time.
+//! [`door`] accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes
+//! what is past its time.
 
 mod door;
 mod housekeeping;
 mod limits;
 mod operator;
+mod patience;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,20 +84,23 @@ pub(crate) struct Service {
 impl Service {
     /// Starts everything, the door last: once it accepts, it can answer.
     pub(crate) async fn start(settings: &Settings, given_key: Option<String>) -> Result<Self> {
-        limits::raise_open_files();
+        let policy = policy(settings);
+        let egress_options = egress_options(settings, &policy)?;
+        limits::raise_open_files(settings, &egress_options);
         let catalog = Arc::new(catalog(settings)?);
         let store = Store::open_sqlite(SqliteOptions {
             path: settings.database.clone(),
         })
         .await?;
-        let policy = policy(settings);
-        let transport = Egress::new(egress_options(settings, &policy)?)?;
+        let transport = Egress::new(egress_options)?;
         let clock = Arc::new(SystemClock::default());
         let options = engine_options(settings, &policy);
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
         let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
-        let router = web::router(engine.clone(), catalog, web_options(settings));
-        let door = Door::open(settings.listen, settings.max_connections, router).await?;
+        let listener = door::listen(settings.listen).await?;
+        let web_options = web_options(settings, listener.local_addr()?);
+        let router = web::router(engine.clone(), catalog, web_options);
+        let door = Door::open(listener, settings.max_connections, router)?;
         let housekeeping = housekeeping::start(engine.clone(), settings.retention);
         Ok(Self {
             store,
@@ -156,6 +161,8 @@ fn egress_options(settings: &Settings, policy: &Policy) -> Result<EgressOptions>
         policy: policy.clone(),
         extra_roots_pem,
         dns_server: settings.dns_server,
+        max_lookups: settings.max_in_flight,
+        ..EgressOptions::default()
     };
     for sentence in options.relaxations() {
         warn!("{sentence}");
@@ -176,12 +183,19 @@ fn engine_options(settings: &Settings, policy: &Policy) -> EngineOptions {
     }
 }
 
-fn web_options(settings: &Settings) -> WebOptions {
+fn web_options(settings: &Settings, address: SocketAddr) -> WebOptions {
+    let public_url = settings.public_url.clone();
     WebOptions {
         key_limit: settings.rate_limit_per_key,
         team_limit: settings.rate_limit_per_team,
-        public_url: settings.public_url.clone(),
+        public_url: public_url.or_else(|| reached_at(address)),
     }
+}
+
+/// Where people reach what listens at `address`. None where that is every address of the machine:
+/// it cannot be known then which one they can use.
+fn reached_at(address: SocketAddr) -> Option<String> {
+    (!address.ip().is_unspecified()).then(|| format!("http://{address}"))
 }
 
 /// The signals that ask us to stop.
@@ -205,6 +219,24 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_start_with_the_listening_address_where_it_is_one() {
+        for (address, url) in [
+            ("127.0.0.1:8080", Some("http://127.0.0.1:8080")),
+            ("[::1]:80", Some("http://[::1]:80")),
+            ("0.0.0.0:8080", None),
+            ("[::]:8080", None),
+        ] {
+            let reached = reached_at(address.parse().unwrap());
+            assert_eq!(reached.as_deref(), url, "{address}");
         }
     }
 }

@@ -31,14 +31,21 @@ pub(crate) fn key_from_environment() -> Result<Option<String>> {
 }
 
 impl OperatorKey {
-    /// The key in use: the given one, else the kept one, else a new one, which is then kept.
+    /// The key in use: the given one, else the kept one, else a new one. It is the one that is
+    /// kept from then on: a key that was replaced, perhaps because it leaked, must not come back
+    /// once the environment gives none.
     pub(super) async fn find(engine: &Engine, given: Option<&str>) -> Result<Self> {
-        if let Some(key) = given {
-            engine.set_operator_key(KeyHash::of(key));
+        let store = engine.store();
+        let kept = store.operator_key().await;
+        let kept = kept.context("cannot read the operator's key from the store")?;
+        if let Some(hash) = given.map(KeyHash::of) {
+            if kept.as_ref() != Some(&hash) {
+                let replaced = store.set_operator_key(hash).await;
+                replaced.context("cannot keep the operator's key in the store")?;
+            }
+            engine.set_operator_key(hash);
             return Ok(Self::Known);
         }
-        let kept = engine.store().operator_key().await;
-        let kept = kept.context("cannot read the operator's key from the store")?;
         if kept.is_some() {
             return Ok(Self::Known);
         }
@@ -57,5 +64,62 @@ impl OperatorKey {
                 key.text()
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::{self, Given, Settings};
+    use crate::serve::Service;
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn settings(folder: &Folder) -> Settings {
+        let set = |key, value: String| (key, vec![value]);
+        let given = Given {
+            config: None,
+            values: vec![
+                set("listen", "127.0.0.1:0".into()),
+                set("dns_server", "127.0.0.1:9".into()),
+                set(
+                    "database_url",
+                    format!("sqlite:{}/store.db", folder.0.display()),
+                ),
+            ],
+        };
+        config::load(&given, std::iter::empty()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_from_the_environment_retires_the_one_before() {
+        let name = format!("vk-operator-{}", std::process::id());
+        let folder = Folder(std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&folder.0).unwrap();
+        let settings = settings(&folder);
+        let first = Service::start(&settings, None).await.unwrap();
+        let OperatorKey::New(made) = first.operator_key() else {
+            panic!("a new store has no key");
+        };
+        let made = made.hash();
+        first.stop().await;
+
+        let own = "vk_admin_0123456789ABCDEFGHIJKLMNOPQRSTUV";
+        let second = Service::start(&settings, Some(own.into())).await.unwrap();
+        second.stop().await;
+
+        let third = Service::start(&settings, None).await.unwrap();
+        assert!(matches!(third.operator_key(), OperatorKey::Known));
+        let kept = third.store.operator_key().await.unwrap();
+        assert!(kept == Some(KeyHash::of(own)) && kept != Some(made));
+        third.stop().await;
     }
 }

@@ -10,14 +10,16 @@ use store::Page;
 use super::html::{Html, html};
 
 /// The button that trades a link for a session.
-pub(super) fn offer(team: &Team, token: &str) -> Html {
-    let mut page = open("Webhook settings");
+pub(super) fn offer(product: &str, team: &Team, token: &str) -> Html {
+    let title = format!("{product} webhook settings");
+    let mut page = open(&title);
     html!(
         page,
-        r#"<main class="card"><h1>Webhook settings</h1>
+        r#"<main class="card"><h1>{}</h1>
 <p>This link opens the webhook settings of <strong>{}</strong>, once.</p>
 <form method="post" action="/settings/enter"><input type="hidden" name="token" value="{}">
 <button>Open the settings</button></form></main>"#,
+        title,
         team.name,
         token
     );
@@ -38,18 +40,21 @@ pub(super) fn message(title: &str, text: &str) -> Html {
 
 /// The team's endpoints and what was delivered lately.
 pub(super) fn overview(
+    product: &str,
     team: &Team,
     granted: u32,
     endpoints: &Page<Endpoint>,
     deliveries: &[Delivery],
     codec: &IdCodec,
 ) -> Html {
-    let mut page = open("Webhooks");
+    let title = format!("{product} webhooks");
+    let mut page = open(&title);
     html!(
         page,
-        r#"<header><div><h1>Webhooks</h1><p>{}</p></div>
+        r#"<header><div><h1>{}</h1><p>{}</p></div>
 <form method="post" action="/settings/sign-out"><button class="quiet">Sign out</button></form></header>
 <main><section><h2>Endpoints <small>{} of {} used</small></h2>"#,
+        title,
         team.name,
         endpoints.total,
         granted

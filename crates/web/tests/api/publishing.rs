@@ -1,5 +1,8 @@
 //! Publishing: what is accepted, what is told, what happens at most once, and all or nothing.
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -325,6 +328,23 @@ async fn a_batch_is_answered_in_order_and_is_all_or_nothing() {
         "{sentence}"
     );
     assert_eq!(events(&rig, &team).await.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_batch_is_not_parsed_where_others_wait() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    for (good, in_place) in [(1, true), (500, false)] {
+        let mut events = vec![link_expired("a"); good];
+        events.push(json!({"type": "no.such", "data": {}}));
+        let mut call = pin!(batch(&rig, &team, &events));
+        let mut cx = Context::from_waker(Waker::noop());
+        let first = call.as_mut().poll(&mut cx);
+        assert_eq!(first.is_ready(), in_place, "{good}");
+        if first.is_pending() {
+            call.await.assert_error(422, "unknown_event_type");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use engine::{Engine, EngineOptions, VirtualClock};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use model::attempt::{Reason, Timings};
+use model::brand::Brand;
 use model::catalog::Catalog;
 use model::key::KeyHash;
 use model::team::{Plan, Plans};
@@ -145,6 +146,10 @@ impl Rig {
         ]);
         let engine_options = EngineOptions {
             plans: plans.unwrap(),
+            brand: Brand {
+                name: "Deals & Rooms".into(),
+                ..Brand::default()
+            },
             ..EngineOptions::default()
         };
         let engine = Engine::start(store, receivers.clone(), clock, engine_options);

@@ -75,6 +75,11 @@ async fn a_link_opens_the_page_once() {
                 .contains("method=\"post\" action=\"/settings/enter\"")
         );
         assert!(offer.headers.get("set-cookie").is_none());
+        assert!(
+            offer
+                .text()
+                .contains("<h1>Deals &amp; Rooms webhook settings</h1>")
+        );
     }
     let entered = enter(&rig, &link).await;
     assert_eq!(
@@ -94,6 +99,10 @@ async fn a_link_opens_the_page_once() {
         .await;
     assert_page(&page, StatusCode::OK);
     assert!(page.text().contains("acme"), "{}", page.text());
+    for part in ["title", "h1"] {
+        let named = format!("<{part}>Deals &amp; Rooms webhooks</{part}>");
+        assert!(page.text().contains(&named), "{}", page.text());
+    }
     assert_page(&enter(&rig, &link).await, StatusCode::GONE);
     assert_page(&rig.call("GET", &link).send().await, StatusCode::GONE);
 }
