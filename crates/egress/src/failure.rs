@@ -349,19 +349,24 @@ fn moment(time: UnixTime) -> Timestamp {
     Timestamp::from_millis(seconds.saturating_mul(1000))
 }
 
-/// The first names of a certificate, which its owner chose: few, short and printable.
+/// The first host names of a certificate, which its owner chose: few, short and printable. Its IP
+/// addresses are left out: they could be internal ones.
 fn names(presented: &[String]) -> String {
     const NAMES_MAX: usize = 5;
-    if presented.is_empty() {
-        return "none at all".to_owned();
+    let hosts: Vec<&String> = presented
+        .iter()
+        .filter(|name| !name.starts_with("IpAddress"))
+        .collect();
+    if hosts.is_empty() {
+        return "no host name at all".to_owned();
     }
-    let mut shown: Vec<String> = presented
+    let mut shown: Vec<String> = hosts
         .iter()
         .take(NAMES_MAX)
         .map(|name| plain(name))
         .collect();
-    if presented.len() > NAMES_MAX {
-        shown.push(format!("{} more", presented.len() - NAMES_MAX));
+    if hosts.len() > NAMES_MAX {
+        shown.push(format!("{} more", hosts.len() - NAMES_MAX));
     }
     shown.join(", ")
 }
@@ -420,6 +425,10 @@ mod tests {
             names(&["evil\n\u{202e}.example".to_owned()]),
             "evil.example"
         );
-        assert_eq!(names(&[]), "none at all");
+        let address = "IpAddress(10.0.0.7)".to_owned();
+        let host = "DnsName(\"a.example\")".to_owned();
+        assert_eq!(names(&[address.clone(), host]), "a.example");
+        assert_eq!(names(&[address]), "no host name at all");
+        assert_eq!(names(&[]), "no host name at all");
     }
 }

@@ -270,7 +270,7 @@ pub(crate) fn decode(row: &mut Columns) -> Result<Endpoint, StoreError> {
         subscription: read_types(row.maybe_text()?)?,
         secrets: Secrets {
             current: Secret::from_text(row.text()?),
-            previous: read_previous(row.maybe_text()?.map(Into::into))?,
+            previous: read_previous(row.maybe_text()?)?,
         },
         disabled: row.flag()?,
         paused: row.flag()?,

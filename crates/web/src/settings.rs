@@ -1,9 +1,8 @@
 //! Hides how a team's people get into their settings page, what keeps them in, and what lets
 //! nobody else in.
 //!
-//! A link of the operator's carries a token that works once. Opening it only shows a button, so
-//! that a mail scanner or a link preview does not use it up; pressing the button trades it for a
-//! session, held by a cookie. Of both only hashes are kept.
+//! A link of the operator's carries a token that works once: opening it trades it for a session, held
+//! by a cookie. Of both only hashes are kept.
 
 mod html;
 mod page;
@@ -12,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{
@@ -20,7 +19,7 @@ use http::header::{
     REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use model::id::TeamId;
 use model::team::Team;
 use model::time::Timestamp;
@@ -36,8 +35,6 @@ use html::Html;
 const LINK_LASTS: Duration = Duration::from_secs(10 * 60);
 /// How long a session lasts.
 const SESSION_LASTS: Duration = Duration::from_secs(12 * 3600);
-/// The largest form, in bytes: a token and its name. Nobody has to be known to send one.
-const FORM_MAX: usize = 1024;
 /// How many of the latest deliveries the page shows.
 const DELIVERIES_SHOWN: u32 = 20;
 /// The most endpoints the page shows.
@@ -46,7 +43,7 @@ const ENDPOINTS_SHOWN: u32 = 100;
 pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/settings", get(show))
-        .route("/settings/enter", get(offer).post(enter))
+        .route("/settings/enter", get(enter))
         .route("/settings/sign-out", post(sign_out))
         .route("/settings/style.css", get(style))
 }
@@ -86,33 +83,19 @@ fn host(headers: &HeaderMap) -> Option<&str> {
     (!text.contains('@') && !authority.host().is_empty()).then_some(text)
 }
 
-/// The button that trades a link for a session.
-async fn offer(State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {
-    let token = field(uri.query().unwrap_or_default().as_bytes(), "token").unwrap_or_default();
-    let now = app.engine.clock().now();
-    let hash = token::hash(&token);
-    let team = app
-        .engine
-        .store()
-        .token(TokenKind::SettingsLink, hash, now)
-        .await?;
-    let team = team
-        .and_then(|id| app.engine.team_by_id(id))
-        .ok_or(Trouble::LinkOver)?;
-    let html = page::offer(app.product(), &team, &token);
-    Ok(answer(StatusCode::OK, html))
-}
-
-/// Trades a link for a session.
-async fn enter(State(app): State<App>, request: Request) -> Result<Response, Trouble> {
-    require_same_origin(&app, request.headers())?;
-    let form = app.room.read(request.into_body(), FORM_MAX).await?;
-    let link = field(&form, "token").unwrap_or_default();
+/// Trades a link for a session. Opening it uses it up; asking only for its head, as previews of
+/// links do, does not.
+async fn enter(State(app): State<App>, method: Method, uri: Uri) -> Result<Response, Trouble> {
+    let link = field(uri.query().unwrap_or_default().as_bytes(), "token").unwrap_or_default();
+    let hash = token::hash(&link);
     let now = app.engine.clock().now();
     let store = app.engine.store();
-    let team = store
-        .take_token(TokenKind::SettingsLink, token::hash(&link), now)
-        .await?;
+    if method == Method::HEAD {
+        let team = store.token(TokenKind::SettingsLink, hash, now).await?;
+        team.ok_or(Trouble::LinkOver)?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let team = store.take_token(TokenKind::SettingsLink, hash, now).await?;
     let team = team.ok_or(Trouble::LinkOver)?;
     let session = Token::random()?;
     let expires_at = now.after(SESSION_LASTS);

@@ -126,7 +126,7 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         allow_cidr: layers.list(
             "allow_cidr",
             "address ranges, such as 10.1.0.0/16 or fd00::/8",
-            |text| text.parse().ok(),
+            value::addresses,
         )?,
         allow_http: layers.boolean("allow_http")?,
         ca_file: layers.optional("ca_file", "the path of a PEM file", value::path)?,

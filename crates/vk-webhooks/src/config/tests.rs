@@ -93,9 +93,14 @@ fn the_command_line_wins_over_the_environment_over_the_file() {
 
 #[test]
 fn lists_are_repeated_or_separated_by_commas() {
-    let given = on_command_line("allow_cidr", &["127.0.0.0/8", "10.0.0.0/8,fd00::/8"]);
+    let given = on_command_line(
+        "allow_cidr",
+        &["127.0.0.0/8", "10.0.0.0/8,fd00::/8", "192.168.7.7"],
+    );
     let settings = load(&given, environment(&[("RETRY_SCHEDULE", "10ms, 1m")])).unwrap();
-    assert_eq!(settings.allow_cidr.len(), 3);
+    assert_eq!(settings.allow_cidr.len(), 4);
+    let single = settings.allow_cidr[3].to_string();
+    assert_eq!(single, "192.168.7.7/32", "an address is a range of one");
     assert_eq!(
         settings.retry_schedule.waits(),
         [Duration::from_millis(10), Duration::from_secs(60)]

@@ -1,11 +1,12 @@
 //! Hides how the text of a setting is read.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 /// `500ms`, `10s`, `5m`, `2h`, `1d`.
@@ -40,6 +41,12 @@ pub(super) fn origin(text: &str) -> Option<String> {
     let authority = uri.authority()?.as_str().to_ascii_lowercase();
     let known = matches!(scheme.as_str(), "http" | "https");
     (bare && known && !authority.is_empty()).then(|| format!("{scheme}://{authority}"))
+}
+
+/// A range of addresses; a single address is a range of one.
+pub(super) fn addresses(text: &str) -> Option<IpNet> {
+    let range = text.parse().ok();
+    range.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 pub(super) fn path(text: &str) -> Option<PathBuf> {

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use engine::Engine;
-use model::key::{KEY_LENGTH, KeyHash, NewKey, OPERATOR_KEY_PREFIX, is_key};
+use model::key::{KEY_LENGTH, KeyHash, NewKey, OPERATOR_KEY_PREFIX};
+use tracing::warn;
 
 /// The variable that brings the key.
 const VARIABLE: &str = "VK_WEBHOOKS_ADMIN_KEY";
@@ -15,19 +16,35 @@ pub(crate) enum OperatorKey {
     New(NewKey),
 }
 
-/// The key in the environment, where there is one. A key that could be guessed is refused.
+/// The key in the environment, where there is one. One that is short is taken, and said loudly:
+/// it is the operator's own choice.
 pub(crate) fn key_from_environment() -> Result<Option<String>> {
     match std::env::var(VARIABLE) {
         Err(std::env::VarError::NotPresent) => Ok(None),
         Ok(key) if key.is_empty() => Ok(None),
-        Ok(key) if is_key(OPERATOR_KEY_PREFIX, &key) => Ok(Some(key)),
+        Ok(key) if is_operator_key(&key) => {
+            if key.len() < OPERATOR_KEY_PREFIX.len() + KEY_LENGTH {
+                warn!(
+                    "the operator's key in {VARIABLE} is short, so it could be guessed, and with it \
+                     everything could be done: use {KEY_LENGTH} random letters and digits behind \
+                     {OPERATOR_KEY_PREFIX}"
+                );
+            }
+            Ok(Some(key))
+        }
         // Whatever is there may be somebody's secret, so it is not repeated.
         _ => bail!(
-            "{VARIABLE} has to be {OPERATOR_KEY_PREFIX} followed by exactly {KEY_LENGTH} random \
-             letters and digits; what it holds is something else. Leave it unset to have a key \
+            "{VARIABLE} has to be {OPERATOR_KEY_PREFIX} followed by random letters and digits, best \
+             {KEY_LENGTH} of them; what it holds is something else. Leave it unset to have a key \
              made"
         ),
     }
+}
+
+/// Whether `key` can be an operator's: the prefix, and something behind it that a header can carry.
+fn is_operator_key(key: &str) -> bool {
+    key.strip_prefix(OPERATOR_KEY_PREFIX)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 impl OperatorKey {

@@ -9,23 +9,6 @@ use store::Page;
 
 use super::html::{Html, html};
 
-/// The button that trades a link for a session.
-pub(super) fn offer(product: &str, team: &Team, token: &str) -> Html {
-    let title = format!("{product} webhook settings");
-    let mut page = open(&title);
-    html!(
-        page,
-        r#"<main class="card"><h1>{}</h1>
-<p>This link opens the webhook settings of <strong>{}</strong>, once.</p>
-<form method="post" action="/settings/enter"><input type="hidden" name="token" value="{}">
-<button>Open the settings</button></form></main>"#,
-        title,
-        team.name,
-        token
-    );
-    close(page)
-}
-
 /// A page that says one thing.
 pub(super) fn message(title: &str, text: &str) -> Html {
     let mut page = open(title);

@@ -32,8 +32,7 @@ fn own_form(call: Call, body: &str) -> Call {
 }
 
 async fn enter(rig: &Rig, link: &str) -> Answer {
-    let (path, query) = link.split_once('?').unwrap();
-    own_form(rig.call("POST", path), query).send().await
+    rig.call("GET", link).send().await
 }
 
 /// The cookie that an answer sets, as it is sent back.
@@ -65,21 +64,11 @@ async fn a_link_opens_the_page_once() {
     let rig = Rig::new().await;
     rig.team("acme").await;
     let link = link(&rig, "acme").await;
-    // Looking at it, as a mail scanner does, uses nothing up.
+    // Asking for its head, as a preview of the link does, uses nothing up.
     for _ in 0..3 {
-        let offer = rig.call("GET", &link).send().await;
-        assert_page(&offer, StatusCode::OK);
-        assert!(
-            offer
-                .text()
-                .contains("method=\"post\" action=\"/settings/enter\"")
-        );
-        assert!(offer.headers.get("set-cookie").is_none());
-        assert!(
-            offer
-                .text()
-                .contains("<h1>Deals &amp; Rooms webhook settings</h1>")
-        );
+        let head = rig.call("HEAD", &link).send().await;
+        assert_eq!(head.status, StatusCode::NO_CONTENT);
+        assert!(head.headers.get("set-cookie").is_none());
     }
     let entered = enter(&rig, &link).await;
     assert_eq!(
@@ -104,7 +93,8 @@ async fn a_link_opens_the_page_once() {
         assert!(page.text().contains(&named), "{}", page.text());
     }
     assert_page(&enter(&rig, &link).await, StatusCode::GONE);
-    assert_page(&rig.call("GET", &link).send().await, StatusCode::GONE);
+    let head = rig.call("HEAD", &link).send().await;
+    assert_eq!(head.status, StatusCode::GONE);
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,27 +147,20 @@ async fn forms_of_other_sites_do_nothing() {
     rig.team("acme").await;
     let link = link(&rig, "acme").await;
     let session = cookie(&enter(&rig, &link).await);
-    let fresh = self::link(&rig, "acme").await;
-    let (_, query) = fresh.split_once('?').unwrap();
     for origin in [
         Some("https://evil.example"),
         Some("null"),
         Some("http://127.0.0.1:9"),
         None,
     ] {
-        for (path, body) in [("/settings/enter", query), ("/settings/sign-out", "")] {
-            let mut call = rig
-                .call("POST", path)
-                .header("host", HOST)
-                .header("cookie", &session);
-            if let Some(origin) = origin {
-                call = call.header("origin", origin);
-            }
-            assert_page(
-                &call.body(body.to_owned().into()).send().await,
-                StatusCode::FORBIDDEN,
-            );
+        let mut call = rig
+            .call("POST", "/settings/sign-out")
+            .header("host", HOST)
+            .header("cookie", &session);
+        if let Some(origin) = origin {
+            call = call.header("origin", origin);
         }
+        assert_page(&call.send().await, StatusCode::FORBIDDEN);
     }
     let still = rig
         .call("GET", "/settings")
@@ -185,11 +168,6 @@ async fn forms_of_other_sites_do_nothing() {
         .send()
         .await;
     assert_eq!(still.status, StatusCode::OK);
-    assert_eq!(
-        enter(&rig, &fresh).await.status,
-        StatusCode::SEE_OTHER,
-        "not used up"
-    );
 }
 
 #[tokio::test(start_paused = true)]
