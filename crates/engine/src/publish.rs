@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::event::NewEvent;
-use model::id::{DeliveryId, EndpointId, EventId, TeamId};
+use model::id::{DeliveryId, EndpointId, TeamId};
 use model::time::Timestamp;
 use store::{AcceptError, Acceptance, Accepted, DueDelivery, Idempotency};
 
@@ -55,7 +55,7 @@ impl House {
         for ((accepted, event), wanting) in accepted.iter().zip(&events).zip(&wanted) {
             if !accepted.replayed {
                 self.metrics.accepted(1, wanting.len() as u64);
-                self.offer(accepted.event, event, wanting, due_at, false);
+                self.offer(accepted, event, wanting, due_at, false);
             }
         }
         Ok(accepted)
@@ -97,23 +97,22 @@ impl House {
             ))));
         };
         self.metrics.accepted(1, 1);
-        self.offer(accepted.event, &event, &[lane], due_at, true);
-        Ok(first_delivery(accepted.event))
+        self.offer(&accepted, &event, &[lane], due_at, true);
+        Ok(accepted.delivery(0))
     }
 
     fn offer(
         self: &Arc<Self>,
-        event_id: EventId,
+        accepted: &Accepted,
         event: &NewEvent,
         lanes: &[Arc<Lane>],
         due_at: Timestamp,
         test: bool,
     ) {
-        let first = first_delivery(event_id);
         for (index, lane) in (0..).zip(lanes) {
             let next = lane.offer(DueDelivery {
-                id: DeliveryId(first.0 + index),
-                event: event_id,
+                id: accepted.delivery(index),
+                event: accepted.event,
                 event_type: Arc::clone(&event.event_type),
                 body: event.body.clone(),
                 attempt_count: 0,
@@ -129,9 +128,4 @@ impl House {
 fn wants(lane: &Lane, event: &NewEvent) -> bool {
     let target = lane.target.load();
     !target.disabled && !target.deleted && target.subscription.wants(&event.event_type)
-}
-
-/// The id of an event's first delivery (see [`Accepted`]).
-fn first_delivery(event: EventId) -> DeliveryId {
-    DeliveryId(event.0 + 1)
 }

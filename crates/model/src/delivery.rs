@@ -28,23 +28,13 @@ words! {
 
 /// What the store keeps of where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i64)]
 pub enum State {
     /// Owed.
-    Open = 0,
+    Open,
     /// Arrived.
-    Delivered = 1,
+    Delivered,
     /// Given up.
-    DeadLetter = 2,
-}
-
-impl State {
-    /// The state that is kept as `number`.
-    pub fn from_number(number: i64) -> Option<Self> {
-        [Self::Open, Self::Delivered, Self::DeadLetter]
-            .into_iter()
-            .find(|state| *state as i64 == number)
-    }
+    DeadLetter,
 }
 
 /// What an unfinished delivery has to know of its endpoint.

@@ -180,11 +180,6 @@ impl Endpoint {
             EndpointStatus::Healthy
         }
     }
-
-    /// Whether its deliveries wait until somebody enables or resumes it.
-    pub fn holds(&self) -> bool {
-        self.disabled || self.paused
-    }
 }
 
 #[cfg(test)]

@@ -414,7 +414,7 @@ async fn the_catalog_lists_its_21_types_with_schema_and_example() {
     let rig = Rig::new().await;
     let team = rig.team("acme").await;
     let list = rig
-        .call("GET", "/v1/event-types?per_page=100")
+        .call("GET", "/v1/event-types")
         .key(&team.key)
         .send()
         .await;
