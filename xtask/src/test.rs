@@ -192,7 +192,7 @@ fn receivers() -> Result<Count> {
         "--example",
         "check_vectors",
     ];
-    let commands: [Result<Command>; 5] = [
+    let commands: [Result<Command>; 6] = [
         tools::NODE
             .get()
             .map(|node| program(node, &["docs/receivers/node/check_vectors.mjs"])),
@@ -204,6 +204,10 @@ fn receivers() -> Result<Count> {
         tools::PYTHON
             .get()
             .map(|python| program(python, &["docs/receivers/check_servers.py"])),
+        // It runs Node.js and Go too: those above are there by now, or have failed by name.
+        tools::PYTHON
+            .get()
+            .map(|python| program(python, &["docs/receivers/check_readme.py"])),
     ];
     let mut count = Count::default();
     for command in commands {
