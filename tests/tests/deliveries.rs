@@ -528,7 +528,7 @@ async fn what_loosens_the_rules_is_logged_as_a_warning() -> Result<()> {
         .start(&["--allow-http", "--dns-server", "127.0.0.1:53"])
         .await?;
     let log = service.log();
-    for key in ["allow_cidr", "allow_http", "ca_file", "dns_server"] {
+    for key in ["--allow-cidr", "--allow-http", "--ca-file", "--dns-server"] {
         let warned = log
             .lines()
             .any(|line| line.contains("WARN") && line.contains(key));
