@@ -36,6 +36,14 @@ struct Row {
     open: bool,
 }
 
+/// A delivery that was just accepted.
+const NEW: Row = Row {
+    due_at: 0,
+    attempt_count: 0,
+    schedule: 0,
+    open: true,
+};
+
 /// The store as the lane sees it.
 #[derive(Default)]
 struct Model {
@@ -406,14 +414,8 @@ fn every_delivery_ends_and_no_try_is_sent_twice_whatever_the_interleaving() {
 #[test]
 fn a_flood_of_offers_costs_a_bounded_window() {
     let lane = lane(Bounds::with_in_flight(4));
-    let row = Row {
-        due_at: 0,
-        attempt_count: 0,
-        schedule: 0,
-        open: true,
-    };
     for id in 0..100_000 {
-        let _ = lane.offer(Model::delivery(id, &row, 300));
+        let _ = lane.offer(Model::delivery(id, &NEW, 300));
     }
     let state = lane.lock();
     assert!(state.ready.len() <= 512 && state.pass.late.len() <= 512);
@@ -458,13 +460,7 @@ fn a_pass_that_missed_an_offer_is_followed_by_another() {
         window: 1,
         window_bytes: 1000,
     };
-    let row = Row {
-        due_at: 0,
-        attempt_count: 0,
-        schedule: 0,
-        open: true,
-    };
-    let delivery = |id| Model::delivery(id, &row, 300);
+    let delivery = |id| Model::delivery(id, &NEW, 300);
     // How many offers come while the only page is on its way, and whether that page was enough.
     for (offers, complete) in [(0, true), (1, true), (2, false), (9, false)] {
         let lane = lane(bounds);
@@ -489,14 +485,8 @@ fn a_pass_that_missed_an_offer_is_followed_by_another() {
 #[test]
 fn large_bodies_are_bounded_by_their_bytes_also_beside_a_pass() {
     let lane = lane(Bounds::with_in_flight(1));
-    let row = Row {
-        due_at: 0,
-        attempt_count: 0,
-        schedule: 0,
-        open: true,
-    };
     for id in 0..400 {
-        let _ = lane.offer(Model::delivery(id, &row, 256 * 1024));
+        let _ = lane.offer(Model::delivery(id, &NEW, 256 * 1024));
     }
     let state = lane.lock();
     assert!(state.pulling);
@@ -507,12 +497,6 @@ fn large_bodies_are_bounded_by_their_bytes_also_beside_a_pass() {
 #[test]
 fn what_was_forgotten_in_a_pause_is_read_again_whatever_page_was_on_its_way() {
     let lane = lane(Bounds::with_in_flight(1));
-    let row = Row {
-        due_at: 0,
-        attempt_count: 0,
-        schedule: 0,
-        open: true,
-    };
     let pause = |paused: bool| {
         let policy = egress::Policy::default();
         lane.retarget(|before| Target::new(&endpoint(paused), &policy, Some(before)))
@@ -521,7 +505,7 @@ fn what_was_forgotten_in_a_pause_is_read_again_whatever_page_was_on_its_way() {
     let first = lane.page_wanted().unwrap();
     assert_eq!(first.after, None);
     let page = |ids: std::ops::Range<i64>, more| DuePage {
-        deliveries: ids.map(|id| Model::delivery(id, &row, 300)).collect(),
+        deliveries: ids.map(|id| Model::delivery(id, &NEW, 300)).collect(),
         more,
     };
     assert_eq!(lane.page_read(page(0..512, true)).0.senders, 1);
@@ -546,12 +530,6 @@ fn what_was_forgotten_in_a_pause_is_read_again_whatever_page_was_on_its_way() {
 
 #[test]
 fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails() {
-    let row = Row {
-        due_at: 0,
-        attempt_count: 0,
-        schedule: 0,
-        open: true,
-    };
     for failing in [false, true] {
         let lane = lane(Bounds::with_in_flight(8));
         let policy = egress::Policy::default();
@@ -560,7 +538,7 @@ fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails
         }
         assert!(lane.page_wanted().is_some());
         let page = DuePage {
-            deliveries: (0..200).map(|id| Model::delivery(id, &row, 300)).collect(),
+            deliveries: (0..200).map(|id| Model::delivery(id, &NEW, 300)).collect(),
             more: false,
         };
         assert_eq!(lane.page_read(page).0.senders, 1);
