@@ -284,7 +284,7 @@ fn from_file(path: &Path) -> Result<Table, ConfigError> {
             path.display()
         ))
     })?;
-    let table = parse(&text, path)?;
+    let table = in_our_spelling(parse(&text, path)?, path)?;
     match table
         .keys()
         .find(|name| !KEYS.iter().any(|key| key.name == name.as_str()))
@@ -297,6 +297,21 @@ fn from_file(path: &Path) -> Result<Table, ConfigError> {
         ))),
         None => Ok(table),
     }
+}
+
+/// A key may also be written as its option is, with hyphens.
+fn in_our_spelling(table: Table, path: &Path) -> Result<Table, ConfigError> {
+    let mut ours = Table::new();
+    for (key, value) in table {
+        let name = key.replace('-', "_");
+        if ours.insert(name.clone(), value).is_some() {
+            return Err(ConfigError(format!(
+                "{} has {name:?} twice, once with hyphens; keep one of them",
+                path.display()
+            )));
+        }
+    }
+    Ok(ours)
 }
 
 fn parse(text: &str, path: &Path) -> Result<Table, ConfigError> {

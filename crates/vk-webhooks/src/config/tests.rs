@@ -124,9 +124,14 @@ fn an_unknown_key_is_named_with_its_file_and_the_one_that_was_meant() {
             "did you mean \"max_in_flight\"?",
         ),
         (
-            "allow-cidr = []",
-            "\"allow-cidr\"",
+            "allow-cidrs = []",
+            "\"allow_cidrs\"",
             "did you mean \"allow_cidr\" (a list)?",
+        ),
+        (
+            "allow-cidr = []\nallow_cidr = []",
+            "\"allow_cidr\"",
+            "twice, once with hyphens",
         ),
         (
             "[server]\nport = 1",
@@ -317,4 +322,19 @@ fn a_variable_that_is_no_setting_is_remarked_and_ours_are_not() {
     let settings = load(&Given::default(), environment(&variables)).unwrap();
     assert_eq!(settings.remarks.len(), 1);
     assert!(settings.remarks[0].contains("VK_WEBHOOKS_LISTN"));
+}
+
+#[test]
+fn a_key_of_the_file_may_be_spelled_like_its_option() {
+    let file = TempFile::new(
+        "hyphens",
+        "allow-cidr = [\"10.0.0.0/8\"]\nattempt_timeout = \"2s\"\n",
+    );
+    let given = Given {
+        config: Some(file.0.clone()),
+        values: vec![],
+    };
+    let settings = load(&given, environment(&[])).unwrap();
+    assert_eq!(settings.allow_cidr.len(), 1);
+    assert_eq!(settings.attempt_timeout, Duration::from_secs(2));
 }
