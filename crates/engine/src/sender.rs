@@ -176,8 +176,13 @@ fn status_sentence(status: u16) -> String {
             "redirects are never followed. Set the endpoint's URL to where it should go instead"
         }
         429 | 500..=599 => "this may pass, so the delivery is retried on schedule",
+        401 | 403 => {
+            "the receiver refused this delivery for good, so it is not retried. Often its secret \
+             is wrong or it does not verify the raw body: `vk-webhooks verify` tells which. Fix the \
+             receiver, then retry the delivery by hand"
+        }
         400..=499 => {
-            "the receiver will not have this delivery, so it is not retried. Mend the receiver, \
+            "the receiver refused this delivery for good, so it is not retried. Fix the receiver, \
              then retry the delivery by hand"
         }
         _ => "only a 2xx acknowledges a delivery, so it is retried on schedule",

@@ -44,9 +44,9 @@ impl Receiver {
         F: Future<Output = Answer> + Send + 'static,
     {
         let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = TcpListener::bind(wanted)
-            .await
-            .with_context(|| format!("cannot listen on {wanted}"))?;
+        let listener = TcpListener::bind(wanted).await.with_context(|| {
+            format!("cannot listen on {wanted}; choose another port, or 0 for a free one")
+        })?;
         let address = listener.local_addr()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let stopped = CancellationToken::new();

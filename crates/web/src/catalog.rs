@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::authority::{CatalogRead, path_parameter};
+use crate::body::shortened;
 use crate::problem::Problem;
 use crate::query::{PER_PAGE_MAX, Paging};
 use crate::render::{self, Answer, List};
@@ -100,6 +101,7 @@ async fn show(
     TypeName(name): TypeName,
     State(app): State<App>,
 ) -> Result<Response, Problem> {
-    let found = app.catalog.get(&name).ok_or(Problem::NotFound)?;
+    let found = app.catalog.get(&name);
+    let found = found.ok_or_else(|| Problem::NoSuchType(shortened(&name).into()))?;
     Ok(render::ok(TypeView::of(found)))
 }

@@ -33,6 +33,8 @@ pub(crate) enum Problem {
     Forbidden(String),
     /// There is no such thing, or it is another team's.
     NotFound,
+    /// The catalog has no such event type.
+    NoSuchType(String),
     /// The path is right, the method is not.
     MethodNotAllowed,
     /// It clashes with what is there.
@@ -131,7 +133,7 @@ impl Problem {
             Self::Unauthorized { .. } => (S::UNAUTHORIZED, "unauthorized"),
             Self::PaymentRequired => (S::PAYMENT_REQUIRED, "payment_required"),
             Self::Forbidden(_) => (S::FORBIDDEN, "forbidden"),
-            Self::NotFound => (S::NOT_FOUND, "not_found"),
+            Self::NotFound | Self::NoSuchType(_) => (S::NOT_FOUND, "not_found"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Conflict(_) => (S::CONFLICT, "conflict"),
             Self::LimitReached(_) => (S::CONFLICT, "limit_reached"),
@@ -160,6 +162,9 @@ impl Problem {
                 "The team's plan has no webhooks; move the team to a plan that has.".into()
             }
             Self::NotFound => "There is no such thing, or it belongs to another team.".into(),
+            Self::NoSuchType(name) => format!(
+                "There is no event type {name:?}; GET /v1/event-types lists the known ones."
+            ),
             Self::MethodNotAllowed => {
                 "This path does not take this method; the header Allow lists those it takes.".into()
             }

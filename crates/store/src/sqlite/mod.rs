@@ -163,7 +163,7 @@ fn lock(path: &Path, name: &str) -> Result<File, OpenError> {
             Err(TryLockError::WouldBlock) => {
                 return Err(OpenError(format!(
                     "{name} is in use by another running service. Stop that one first, or name \
-                     another file in --database-url; several services can only share PostgreSQL."
+                     another file in --database-url; one database serves one running service."
                 )));
             }
             Err(TryLockError::Error(error)) => return Err(unusable(name, &error)),

@@ -45,7 +45,7 @@ impl View {
             .find(|(name, _)| name == "team.member_removed");
         let mut text = format!(
             "\nThe real service, on a temporary store, with five local HTTPS receivers. {end}\n\n  \
-             service        {}\n  operator's key {}\n  settings page  {}\n\n",
+             service        {}\n  operator's key {}\n  settings page  {} (opens once, within 10 minutes)\n\n",
             stage.url(),
             stage.operator_key(),
             stage.settings_link()

@@ -75,7 +75,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             path.display()
         );
     }
-    println!("the service has to be started with --allow-cidr 127.0.0.1/32 to reach it");
+    let plain = if options.https.is_none() {
+        " --allow-http"
+    } else {
+        ""
+    };
+    println!("the service has to be started with --allow-cidr 127.0.0.1/32{plain} to reach it");
     signals.next().await;
     Ok(())
 }
