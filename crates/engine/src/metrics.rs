@@ -130,12 +130,12 @@ impl Metrics {
         );
         registry.register(
             "deliveries_unfinished",
-            "Deliveries still owed, those that are held included",
+            "Deliveries still owed to endpoints that are not deleted, those that are held included",
             self.backlog_open.clone(),
         );
         registry.register(
             "deliveries_dead_letter",
-            "Deliveries in the dead-letter queue",
+            "Dead letters of endpoints that are not deleted: those that can still be retried",
             self.backlog_dead.clone(),
         );
         registry.register(

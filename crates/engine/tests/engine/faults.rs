@@ -94,3 +94,16 @@ async fn a_retry_of_many_that_fails_half_way_sends_the_half_that_was_committed()
     assert_eq!(rig.engine.store().backlog().await.unwrap(), (0, 0));
     assert_eq!(rig.receivers.seen().len(), 5000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_the_store_will_never_take_holds_nothing_up_and_is_attempted_again() {
+    let rig = Rig::new().await;
+    rig.endpoint("healthy", &[status(200)]).await;
+    // The event is accepted; its outcome is refused in its batch, and alone.
+    rig.faults.refuse(1, 2);
+    let id = rig.publish().await;
+    wait(5).await;
+    let (delivery, attempts) = rig.delivery(id).await;
+    assert_eq!((delivery.status(), attempts.len()), (Status::Delivered, 1));
+    assert_eq!(rig.receivers.seen().len(), 2, "at least once");
+}

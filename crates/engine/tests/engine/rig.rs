@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -191,6 +191,8 @@ pub(crate) struct Faults {
     after: Mutex<Option<usize>>,
     /// How many commits fail then.
     failing: Mutex<usize>,
+    /// Whether they fail for good rather than for now.
+    for_good: AtomicBool,
 }
 
 impl Faults {
@@ -198,6 +200,12 @@ impl Faults {
     pub(crate) fn fail(&self, well: usize, failing: usize) {
         *self.after.lock().unwrap() = Some(well);
         *self.failing.lock().unwrap() = failing;
+    }
+
+    /// As [`Faults::fail`], with an error that trying again does not mend.
+    pub(crate) fn refuse(&self, well: usize, failing: usize) {
+        self.for_good.store(true, Ordering::Relaxed);
+        self.fail(well, failing);
     }
 
     /// From now on all goes well.
@@ -232,7 +240,11 @@ struct Faulty {
 impl Driver for Faulty {
     fn commit(&self, line: Line, unit: Unit) -> Pending<'_, Result<Commit, StoreError>> {
         if self.faults.strikes() {
-            let error = StoreError::Unavailable("injected: the disk is full".into());
+            let error = if self.faults.for_good.load(Ordering::Relaxed) {
+                StoreError::Internal("injected: the statement is wrong".into())
+            } else {
+                StoreError::Unavailable("injected: the disk is full".into())
+            };
             return Box::pin(std::future::ready(Err(error)));
         }
         self.driver.commit(line, unit)

@@ -168,3 +168,27 @@ async fn a_second_rotation_leaves_every_secret_its_announced_end() {
         assert_eq!(listed, signatures);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn older_secrets_in_use_are_few_and_can_be_ended_at_once() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("healthy", &[status(200)]).await.id;
+    let hour = Duration::from_secs(3600);
+    for _ in 0..model::endpoint::PREVIOUS_SECRETS_MAX {
+        rig.engine
+            .rotate_secret(rig.team, endpoint, hour)
+            .await
+            .unwrap();
+    }
+    let refused = rig.engine.rotate_secret(rig.team, endpoint, hour).await;
+    assert!(
+        matches!(refused, Err(vk_engine::Refusal::Conflict(_))),
+        "one more would be too many"
+    );
+    let (_, endpoint) = rig
+        .engine
+        .rotate_secret(rig.team, endpoint, Duration::ZERO)
+        .await
+        .unwrap();
+    assert!(endpoint.secrets.previous.is_empty());
+}
