@@ -56,6 +56,11 @@ pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How often the times at which keys were used are written down.
 const KEY_USE_FLUSHED: Duration = Duration::from_secs(30);
 
+/// How often deliveries are looked for that still have no row of their own, and how old those are that
+/// get one then: whatever is not hanging has been attempted by that age, and got its row with that.
+const ROWS_WRITTEN: Duration = Duration::from_secs(1);
+const ROWLESS_AT_MOST: Duration = Duration::from_secs(2);
+
 /// How the engine delivers.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -208,6 +213,7 @@ impl Engine {
         tokio::spawn(house.watched(recorder));
         tokio::spawn(house.watched(Arc::clone(house).run_timer()));
         tokio::spawn(engine.clone().flush_key_use_regularly());
+        tokio::spawn(engine.clone().write_rows_regularly());
         engine.recover().await?;
         Ok(engine)
     }
@@ -531,6 +537,25 @@ impl Engine {
     async fn flush_key_use_regularly(self) {
         while self.house.pause(KEY_USE_FLUSHED).await {
             self.flush_key_use().await;
+        }
+    }
+
+    /// Keeps short what a start after a crash has to look through.
+    async fn write_rows_regularly(self) {
+        let house = &self.house;
+        let mut failing = false;
+        while house.pause(ROWS_WRITTEN).await {
+            let before = house.clock.now().before(ROWLESS_AT_MOST);
+            match house.store.write_down_fresh(before).await {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    house.metrics.store_failed();
+                    if !failing {
+                        tracing::warn!(%error, "cannot write the rows of deliveries that wait; trying again");
+                    }
+                    failing = true;
+                }
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Hides how events become durable with their deliveries, once for each idempotency key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use model::event::NewEvent;
 use model::id::{BLOCK_MAX, DeliveryId, EndpointId, EventId, TeamId};
@@ -8,6 +8,7 @@ use model::time::Timestamp;
 
 use crate::driver::{Commit, Line, Query, Unit};
 use crate::error::{AcceptError, StoreError};
+use crate::fresh::{self, Fate};
 use crate::store::Store;
 
 /// An expired key is taken over; a living one changes no row, which the guard notices.
@@ -19,8 +20,8 @@ const CLAIM_KEY: &str = "\
         deliveries = excluded.deliveries, expires_at = excluded.expires_at \
     WHERE idempotency_keys.expires_at <= $7";
 const INSERT_EVENT: &str = "\
-    INSERT INTO events (id, team_id, event_type, deliveries, test, body) \
-    VALUES ($1, $2, $3, $4, $5, $6)";
+    INSERT INTO events (id, team_id, event_type, deliveries, test, body, owed) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const INSERT_DELIVERY: &str = "\
     INSERT INTO deliveries (id, team_id, event_id, endpoint_id, event_type, standing, \
                             attempt_count, schedule_start, next_attempt_at, test) \
@@ -85,8 +86,8 @@ pub(crate) fn delivery_of(event: EventId, index: u32) -> DeliveryId {
 /// What is known of one event of a call.
 #[derive(Clone, Copy)]
 enum Answer {
-    /// To be accepted, under this id.
-    New(EventId),
+    /// To be accepted, under this id. Its deliveries get their rows with it, or later if `fresh`.
+    New { id: EventId, fresh: bool },
     /// The same as an earlier one of this call.
     SameAs(usize),
     /// Accepted by an earlier call.
@@ -104,49 +105,75 @@ impl Store {
         events: Vec<Acceptance>,
         now: Timestamp,
     ) -> Result<Vec<Accepted>, AcceptError> {
-        let mut answers = self.number(&events, now)?;
-        for _ in 0..ROUNDS {
-            let unit = unit(team, &events, &answers, now);
-            if unit.is_empty() {
-                return Ok(finish(&events, &answers));
-            }
-            match self.driver().commit(Line::Publishing, unit).await? {
-                Commit::Done { .. } => return Ok(finish(&events, &answers)),
-                Commit::Refused { .. } => {
-                    self.recall(team, &events, &mut answers, now).await?;
+        check(&events)?;
+        let mut answers = self.number(team, &events, now);
+        let numbered: Vec<EventId> = answers.iter().filter_map(Answer::fresh).collect();
+        let result = self.accept_numbered(team, &events, &mut answers, now).await;
+        if !numbered.is_empty() {
+            let fate = match &result {
+                Ok(()) => Fate::Durable,
+                Err(AcceptError::Conflict { .. } | AcceptError::Store(StoreError::Overloaded)) => {
+                    Fate::Nothing
                 }
+                Err(AcceptError::Store(_)) => Fate::Unknown,
+            };
+            // What turned out to have been accepted before is not under its new id.
+            let still: HashSet<EventId> = answers.iter().filter_map(Answer::fresh).collect();
+            let mut fresh = self.fresh().lock();
+            for id in numbered {
+                let fate = if still.contains(&id) {
+                    fate
+                } else {
+                    Fate::Nothing
+                };
+                fresh.accepted(id, fate);
+            }
+        }
+        result.map(|()| finish(&events, &answers))
+    }
+
+    async fn accept_numbered(
+        &self,
+        team: TeamId,
+        events: &[Acceptance],
+        answers: &mut [Answer],
+        now: Timestamp,
+    ) -> Result<(), AcceptError> {
+        for _ in 0..ROUNDS {
+            let mut unit = unit(team, events, answers, now);
+            if unit.is_empty() {
+                return Ok(());
+            }
+            fresh::add_mark(&mut unit, self.fresh());
+            match self.driver().commit(Line::Publishing, unit).await? {
+                Commit::Done { .. } => return Ok(()),
+                Commit::Refused { .. } => self.recall(team, events, answers, now).await?,
             }
         }
         Err(StoreError::Internal("idempotency keys kept changing".into()).into())
     }
 
     /// Gives every event its ids, but for those that repeat another one of the call.
-    fn number(&self, events: &[Acceptance], now: Timestamp) -> Result<Vec<Answer>, AcceptError> {
+    fn number(&self, team: TeamId, events: &[Acceptance], now: Timestamp) -> Vec<Answer> {
         let mut first_with: HashMap<&str, usize> = HashMap::new();
         let mut answers = Vec::with_capacity(events.len());
+        let mut fresh = self.fresh().lock();
         for (index, acceptance) in events.iter().enumerate() {
-            if acceptance.endpoints.len() >= BLOCK_MAX {
-                return Err(StoreError::Internal(format!(
-                    "an event for {} endpoints; at most {} are possible",
-                    acceptance.endpoints.len(),
-                    BLOCK_MAX - 1
-                ))
-                .into());
-            }
             if let Some(idempotency) = &acceptance.idempotency {
                 let first = *first_with.entry(&idempotency.key).or_insert(index);
                 if first != index {
-                    if fingerprint(&events[first]) != Some(&idempotency.fingerprint) {
-                        return Err(AcceptError::Conflict { index });
-                    }
                     answers.push(Answer::SameAs(first));
                     continue;
                 }
             }
-            let id = EventId(self.new_block(now, 1 + acceptance.endpoints.len()));
-            answers.push(Answer::New(id));
+            let new_id = || EventId(self.new_block(now, 1 + acceptance.endpoints.len()));
+            let fresh_id = fresh.enter(team, acceptance, new_id);
+            answers.push(Answer::New {
+                id: fresh_id.unwrap_or_else(new_id),
+                fresh: fresh_id.is_some(),
+            });
         }
-        Ok(answers)
+        answers
     }
 
     /// Looks up which keys were used before.
@@ -160,7 +187,9 @@ impl Store {
         let mut asked = Vec::new();
         let mut queries = Vec::new();
         for (index, acceptance) in events.iter().enumerate() {
-            if let (Answer::New(_), Some(idempotency)) = (answers[index], &acceptance.idempotency) {
+            if let (Answer::New { .. }, Some(idempotency)) =
+                (answers[index], &acceptance.idempotency)
+            {
                 let key = idempotency.key.clone();
                 queries.push(Query::new(FIND_KEY, [team.into(), key.into(), now.into()]));
                 asked.push(index);
@@ -191,6 +220,38 @@ impl Store {
     }
 }
 
+impl Answer {
+    /// The new id, where the deliveries have no rows yet.
+    fn fresh(&self) -> Option<EventId> {
+        match self {
+            Self::New { id, fresh: true } => Some(*id),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the events can be accepted at all, alone and together.
+fn check(events: &[Acceptance]) -> Result<(), AcceptError> {
+    let mut first_with: HashMap<&str, &Acceptance> = HashMap::new();
+    for (index, acceptance) in events.iter().enumerate() {
+        if acceptance.endpoints.len() >= BLOCK_MAX {
+            let count = acceptance.endpoints.len();
+            return Err(StoreError::Internal(format!(
+                "an event for {count} endpoints; at most {} are possible",
+                BLOCK_MAX - 1
+            ))
+            .into());
+        }
+        if let Some(idempotency) = &acceptance.idempotency {
+            let first = first_with.entry(&idempotency.key).or_insert(acceptance);
+            if fingerprint(first) != Some(&idempotency.fingerprint) {
+                return Err(AcceptError::Conflict { index });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn fingerprint(acceptance: &Acceptance) -> Option<&[u8; 32]> {
     acceptance
         .idempotency
@@ -205,18 +266,15 @@ fn unit(team: TeamId, events: &[Acceptance], answers: &[Answer], now: Timestamp)
             .iter()
             .zip(answers)
             .filter_map(|(acceptance, answer)| match answer {
-                Answer::New(id) => Some((acceptance, *id)),
+                Answer::New { id, fresh } => Some((acceptance, *id, *fresh)),
                 _ => None,
             })
     };
-    let deliveries: usize = new()
-        .map(|(acceptance, _)| acceptance.endpoints.len())
+    let rows: usize = new()
+        .map(|(acceptance, _, fresh)| if fresh { 0 } else { acceptance.endpoints.len() })
         .sum();
-    let mut unit = Unit::with_capacity(
-        2 * events.len() + deliveries,
-        13 * events.len() + 7 * deliveries,
-    );
-    for (acceptance, id) in new() {
+    let mut unit = Unit::with_capacity(2 * events.len() + rows, 14 * events.len() + 7 * rows);
+    for (acceptance, id, _) in new() {
         if let Some(idempotency) = &acceptance.idempotency {
             unit.guard(
                 CLAIM_KEY,
@@ -233,7 +291,7 @@ fn unit(team: TeamId, events: &[Acceptance], answers: &[Answer], now: Timestamp)
             );
         }
     }
-    for (acceptance, id) in new() {
+    for (acceptance, id, fresh) in new() {
         let event_type = &acceptance.event.event_type;
         unit.add(
             INSERT_EVENT,
@@ -244,8 +302,14 @@ fn unit(team: TeamId, events: &[Acceptance], answers: &[Answer], now: Timestamp)
                 count(acceptance).into(),
                 acceptance.test.into(),
                 acceptance.event.body.clone().into(),
+                fresh
+                    .then(|| fresh::encode(acceptance.due_at, &acceptance.endpoints))
+                    .into(),
             ],
         );
+        if fresh {
+            continue;
+        }
         for (index, endpoint) in (0..).zip(&acceptance.endpoints) {
             unit.add(
                 INSERT_DELIVERY,
@@ -276,13 +340,13 @@ fn finish(events: &[Acceptance], answers: &[Answer]) -> Vec<Accepted> {
     };
     (0..answers.len())
         .map(|index| match answers[index] {
-            Answer::New(id) => new(index, id),
+            Answer::New { id, .. } => new(index, id),
             Answer::Before(accepted) => accepted,
             Answer::SameAs(first) => Accepted {
                 replayed: true,
                 ..match answers[first] {
                     Answer::Before(accepted) => accepted,
-                    Answer::New(id) => new(first, id),
+                    Answer::New { id, .. } => new(first, id),
                     Answer::SameAs(_) => unreachable!("the first with a key is like no other"),
                 }
             },

@@ -8,6 +8,7 @@ use model::time::Timestamp;
 
 use crate::driver::{Query, Unit};
 use crate::error::StoreError;
+use crate::fresh::Wanted;
 use crate::store::Store;
 use crate::value::Columns;
 
@@ -83,6 +84,7 @@ impl Store {
         limit: usize,
         max_bytes: usize,
     ) -> Result<DuePage, StoreError> {
+        self.write_down(Wanted::OfEndpoint(endpoint)).await?;
         let (after_time, after_id) =
             after.map_or((i64::MIN, i64::MIN), |(time, id)| (time.as_millis(), id.0));
         let query = Query {
@@ -122,6 +124,7 @@ impl Store {
         endpoint: EndpointId,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
+        self.write_down(Wanted::OfEndpoint(endpoint)).await?;
         let query = Query::new(NEXT_DUE, [endpoint.into(), now.into()]);
         let first = self.read_one(query).await?.first(Columns::maybe_time)?;
         Ok(first.flatten())
@@ -129,6 +132,7 @@ impl Store {
 
     /// Every endpoint (not deleted) with unfinished deliveries, and when the first is due.
     pub async fn lanes_with_work(&self) -> Result<Vec<(EndpointId, Timestamp)>, StoreError> {
+        self.write_down(Wanted::All).await?;
         let rows = self.read_one(Query::new(LANES, [])).await?;
         let lanes = rows.decode(|row| Ok((row.id()?, row.maybe_time()?)))?;
         Ok(lanes
@@ -156,6 +160,7 @@ impl Store {
     /// How many deliveries to endpoints that are not deleted are unfinished, and how many are dead
     /// letters: for metrics.
     pub async fn backlog(&self) -> Result<(u64, u64), StoreError> {
+        self.write_down_to_read(Wanted::All).await;
         let (open, dead) = self
             .read_two(Query::new(COUNT_OPEN, []), Query::new(COUNT_DEAD, []))
             .await?;

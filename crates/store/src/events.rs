@@ -6,6 +6,7 @@ use model::id::{EventId, TeamId};
 
 use crate::driver::Query;
 use crate::error::StoreError;
+use crate::fresh::Wanted;
 use crate::log;
 use crate::page::{Page, PageRequest};
 use crate::store::Store;
@@ -52,6 +53,7 @@ impl Store {
         team: TeamId,
         event: EventId,
     ) -> Result<Option<(Event, Vec<Delivery>)>, StoreError> {
+        self.write_down_to_read(Wanted::OfEvent(event)).await;
         let (rows, deliveries) = self
             .read_two(
                 Query::new(ONE, [event.into(), team.into()]),

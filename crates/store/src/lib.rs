@@ -14,7 +14,8 @@
 //!
 //! - `store`: the handle, its ids, opening and closing; `error`: the ways of saying no;
 //! - the way of an event: `accept` (event and deliveries, at most once), `due` (what is to be sent),
-//!   `settle` (what an attempt changed), `retry` (fresh schedules by hand);
+//!   `settle` (what an attempt changed), `retry` (fresh schedules by hand); `fresh` (deliveries whose
+//!   rows are still to be written);
 //! - looking back: `log` (deliveries by any filter), `events`;
 //! - what a team has: `teams`, `endpoints`, `keys`, `tokens`, and `load` (all of it, for the roster);
 //! - `sweep`: retention;
@@ -27,6 +28,7 @@ mod due;
 mod endpoints;
 mod error;
 mod events;
+mod fresh;
 mod keys;
 mod load;
 mod log;

@@ -11,6 +11,7 @@ use model::time::Timestamp;
 
 use crate::driver::Query;
 use crate::error::StoreError;
+use crate::fresh::Wanted;
 use crate::standing::{self, DEAD, DELIVERED, TRIED, UNTRIED};
 use crate::store::Store;
 use crate::value::{Columns, Value, damaged};
@@ -37,9 +38,6 @@ const CONDITIONS: &str =
     "SELECT id, disabled, paused, deleted_at FROM endpoints WHERE team_id = $1";
 
 // The ranges. Each takes the oldest id, the first id beyond the newest, and the limit last.
-const TEAM_RANGE: &str = "\
-    SELECT id FROM deliveries WHERE team_id = $1 AND id >= $2 AND id < $3 \
-    ORDER BY id DESC LIMIT $4";
 const STANDING_RANGE: &str = "\
     SELECT id FROM deliveries WHERE endpoint_id = $1 AND standing = $2 AND id >= $3 AND id < $4 \
     ORDER BY id DESC LIMIT $5";
@@ -119,21 +117,10 @@ impl Store {
         if let Some(event) = filter.event {
             return self.log_of_event(team, event, filter, window).await;
         }
-        let unfiltered =
-            filter.endpoint.is_none() && filter.status.is_none() && filter.event_type.is_none();
-        let ranges = if unfiltered {
-            let Window {
-                oldest,
-                beyond,
-                limit,
-            } = window;
-            let values = [team.into(), oldest.into(), beyond.into(), limit.into()];
-            vec![Query::new(TEAM_RANGE, values)]
-        } else {
-            let conditions = self.read_one(Query::new(CONDITIONS, [team.into()])).await?;
-            let conditions = conditions.decode(|row| Ok((row.id()?, condition(row)?)))?;
-            plan(filter, &conditions, window)
-        };
+        self.write_down_to_read(Wanted::OfTeam(team)).await;
+        let conditions = self.read_one(Query::new(CONDITIONS, [team.into()])).await?;
+        let conditions = conditions.decode(|row| Ok((row.id()?, condition(row)?)))?;
+        let ranges = plan(filter, &conditions, window);
         let mut ids: Vec<i64> = Vec::new();
         for rows in self.driver().read(ranges).await? {
             ids.extend(rows.decode(Columns::int)?);
@@ -159,6 +146,7 @@ impl Store {
         filter: &LogFilter,
         window: Window,
     ) -> Result<Vec<Delivery>, StoreError> {
+        self.write_down_to_read(Wanted::OfEvent(event)).await;
         let mut page = self.read_one(of_event(team, event)).await?.decode(decode)?;
         page.retain(|delivery| {
             window.holds(delivery.id)
@@ -184,6 +172,7 @@ impl Store {
         team: TeamId,
         delivery: DeliveryId,
     ) -> Result<Option<(Delivery, Vec<Attempt>)>, StoreError> {
+        self.write_down_around(delivery).await;
         let attempts = Query {
             max_bytes: ATTEMPTS_BYTES,
             ..Query::new(ATTEMPTS, [delivery.into(), ATTEMPTS_SHOWN.into()])
@@ -199,12 +188,19 @@ impl Store {
         Ok(Some((delivery, attempts)))
     }
 
+    async fn write_down_around(&self, delivery: DeliveryId) {
+        if let Some(its_event) = Wanted::around(self.fresh(), delivery) {
+            self.write_down_to_read(its_event).await;
+        }
+    }
+
     /// One delivery, without its attempts.
     pub async fn delivery_alone(
         &self,
         team: TeamId,
         delivery: DeliveryId,
     ) -> Result<Option<Delivery>, StoreError> {
+        self.write_down_around(delivery).await;
         self.read_one(Query::new(ONE, [delivery.into(), team.into()]))
             .await?
             .first(decode)

@@ -6,6 +6,7 @@ use model::time::Timestamp;
 use crate::driver::{Commit, Query, Unit};
 use crate::due::SLICE;
 use crate::error::StoreError;
+use crate::fresh::Wanted;
 use crate::store::Store;
 use crate::value::{Columns, Value};
 
@@ -71,6 +72,9 @@ impl Store {
         delivery: DeliveryId,
         now: Timestamp,
     ) -> Result<Retried, StoreError> {
+        if let Some(its_event) = Wanted::around(self.fresh(), delivery) {
+            self.write_down(its_event).await?;
+        }
         let find = Query::new(FIND, [delivery.into(), team.into()]);
         let found = self
             .read_one(find)

@@ -11,6 +11,8 @@ use model::time::Timestamp;
 
 use crate::driver::Unit;
 use crate::error::StoreError;
+use crate::fresh::Unwritten;
+use crate::standing::{self, DEAD, TRIED};
 use crate::store::Store;
 use crate::value::Value;
 
@@ -40,6 +42,23 @@ const DEAD_LETTER: &str = "\
         completed_at = CASE WHEN next_attempt_at = $4 THEN $3 ELSE NULL END, \
         schedule_start = CASE WHEN next_attempt_at = $4 THEN schedule_start ELSE $2 END \
     WHERE id = $1 AND attempt_count = $2 - 1";
+
+/// The row of a delivery that had none, with its first outcome. Where it was written down meanwhile, the
+/// outcome moves it on as the three above would.
+const FIRST: &str = "\
+    INSERT INTO deliveries (id, team_id, event_id, endpoint_id, event_type, standing, \
+                            attempt_count, schedule_start, next_attempt_at, completed_at, test) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10) \
+    ON CONFLICT (id) DO UPDATE SET attempt_count = excluded.attempt_count, \
+        standing = CASE WHEN excluded.standing = 2 OR deliveries.next_attempt_at = $11 \
+                        THEN excluded.standing ELSE 1 END, \
+        next_attempt_at = CASE WHEN excluded.standing = 2 OR deliveries.next_attempt_at = $11 \
+                               THEN excluded.next_attempt_at ELSE deliveries.next_attempt_at END, \
+        completed_at = CASE WHEN excluded.standing = 2 OR deliveries.next_attempt_at = $11 \
+                            THEN excluded.completed_at ELSE NULL END, \
+        schedule_start = CASE WHEN excluded.standing = 2 OR deliveries.next_attempt_at = $11 \
+                              THEN deliveries.schedule_start ELSE excluded.attempt_count END \
+    WHERE deliveries.attempt_count = excluded.attempt_count - 1";
 
 const NOTE_HEALTH: &str = "\
     UPDATE endpoints SET consecutive_failures = $2, failing_since = $3, last_reason = $4, \
@@ -82,21 +101,46 @@ impl Store {
         settlements: Arc<Vec<Settlement>>,
         progress: Arc<Vec<EndpointProgress>>,
     ) -> Result<(), StoreError> {
-        let mut unit = Unit::with_capacity(
-            2 * settlements.len() + progress.len(),
-            19 * settlements.len() + 5 * progress.len(),
-        );
-        for settlement in settlements.iter() {
-            add_attempt(&mut unit, settlement.delivery, &settlement.attempt)?;
-            add_verdict(&mut unit, settlement);
-        }
-        for progress in progress.iter() {
-            add_progress(&mut unit, progress);
-        }
+        let (unit, first_outcomes) = self.settling(&settlements, &progress)?;
         if unit.is_empty() {
             return Ok(());
         }
-        self.change(unit).await.map(|_| ())
+        self.change(unit).await?;
+        if !first_outcomes.is_empty() {
+            self.fresh().lock().written(first_outcomes);
+        }
+        Ok(())
+    }
+
+    /// The write that records all of it, and which deliveries get their row by it.
+    fn settling(
+        &self,
+        settlements: &[Settlement],
+        progress: &[EndpointProgress],
+    ) -> Result<(Unit, Vec<DeliveryId>), StoreError> {
+        let mut unit = Unit::with_capacity(
+            2 * settlements.len() + progress.len(),
+            26 * settlements.len() + 5 * progress.len(),
+        );
+        let mut first_outcomes = Vec::new();
+        let fresh = self.fresh().lock();
+        for settlement in settlements {
+            match fresh.find(settlement.delivery) {
+                None => add_verdict(&mut unit, settlement),
+                Some(unwritten) => {
+                    add_first(&mut unit, settlement, unwritten);
+                    first_outcomes.push(settlement.delivery);
+                }
+            }
+        }
+        drop(fresh);
+        for settlement in settlements {
+            add_attempt(&mut unit, settlement.delivery, &settlement.attempt)?;
+        }
+        for progress in progress {
+            add_progress(&mut unit, progress);
+        }
+        Ok((unit, first_outcomes))
     }
 }
 
@@ -144,6 +188,31 @@ fn add_verdict(unit: &mut Unit, settlement: &Settlement) {
         Verdict::RetryAt(at) => unit.add(RETRY_AT, [id, number, at.into(), due_at]),
         Verdict::DeadLetter => unit.add(DEAD_LETTER, [id, number, ended_at, due_at]),
     }
+}
+
+fn add_first(unit: &mut Unit, settlement: &Settlement, unwritten: Unwritten) {
+    let ended_at = Some(settlement.ended_at);
+    let (standing, next_attempt_at, completed_at) = match settlement.verdict {
+        Verdict::Delivered => (standing::DELIVERED, None, ended_at),
+        Verdict::RetryAt(at) => (TRIED, Some(at), None),
+        Verdict::DeadLetter => (DEAD, None, ended_at),
+    };
+    unit.add(
+        FIRST,
+        [
+            unwritten.delivery.into(),
+            unwritten.team.into(),
+            unwritten.event.into(),
+            unwritten.endpoint.into(),
+            unwritten.event_type.into(),
+            standing.into(),
+            settlement.attempt.number.into(),
+            next_attempt_at.into(),
+            completed_at.into(),
+            unwritten.test.into(),
+            settlement.due_at.into(),
+        ],
+    );
 }
 
 fn add_progress(unit: &mut Unit, progress: &EndpointProgress) {

@@ -8,6 +8,7 @@ use model::time::Timestamp;
 
 use crate::driver::{Commit, Driver, Line, Query, Stats, Unit};
 use crate::error::{OpenError, StoreError};
+use crate::fresh::{self, Fresh};
 use crate::sqlite::{SqliteDriver, SqliteOptions};
 use crate::value::{Rows, damaged};
 
@@ -30,6 +31,7 @@ struct Inner {
     driver: Arc<dyn Driver>,
     codec: IdCodec,
     ids: Mutex<IdAllocator>,
+    fresh: Fresh,
     /// Where `sweep` goes on: it has looked at every event up to here.
     swept: AtomicI64,
 }
@@ -53,19 +55,14 @@ impl Store {
     /// # Errors
     /// What the driver says when it is first read.
     pub async fn with_driver(driver: Arc<dyn Driver>) -> Result<Self, StoreError> {
-        let mut answers = driver
-            .read(vec![Query::new(ID_KEY, []), Query::new(LAST_IDS, [])])
+        let key = read_one(&*driver, Query::new(ID_KEY, []))
             .await?
-            .into_iter();
-        let mut next = || {
-            answers
-                .next()
-                .ok_or_else(|| damaged("an answer is missing"))
-        };
-        let key = next()?
             .first(|row| row.array::<16>())?
             .ok_or_else(|| damaged("the key of its ids is missing"))?;
-        let last = next()?.first(|row| {
+        fresh::write_left_over(&*driver).await?;
+        // Only now: the ids of deliveries that had no row yet count, too.
+        let last = read_one(&*driver, Query::new(LAST_IDS, [])).await?;
+        let last = last.first(|row| {
             (0..5).try_fold(0, |last, _| Ok(row.maybe_int()?.unwrap_or(0).max(last)))
         })?;
         Ok(Self {
@@ -73,6 +70,7 @@ impl Store {
                 driver,
                 codec: IdCodec::new(key),
                 ids: Mutex::new(IdAllocator::new(0, last.unwrap_or(0))),
+                fresh: Fresh::default(),
                 swept: AtomicI64::new(0),
             }),
         })
@@ -85,6 +83,10 @@ impl Store {
 
     /// Ends the writer after what is queued, checkpoints and closes.
     pub async fn close(&self) {
+        if let Err(error) = self.write_down_all().await {
+            // The next opening does it, as after a crash.
+            tracing::warn!(%error, "the last deliveries' rows cannot be written before closing");
+        }
         self.inner.driver.close().await;
     }
 
@@ -107,6 +109,10 @@ impl Store {
 
     pub(crate) fn driver(&self) -> &dyn Driver {
         self.inner.driver.as_ref()
+    }
+
+    pub(crate) fn fresh(&self) -> &Fresh {
+        &self.inner.fresh
     }
 
     pub(crate) fn swept(&self) -> &AtomicI64 {
@@ -142,8 +148,7 @@ impl Store {
     }
 
     pub(crate) async fn read_one(&self, query: Query) -> Result<Rows, StoreError> {
-        let mut answers = self.driver().read(vec![query]).await?;
-        answers.pop().ok_or_else(|| damaged("an answer is missing"))
+        read_one(self.driver(), query).await
     }
 
     /// Two reads on one view of the database.
@@ -159,4 +164,9 @@ impl Store {
             .zip(second)
             .ok_or_else(|| damaged("an answer is missing"))
     }
+}
+
+pub(crate) async fn read_one(driver: &dyn Driver, query: Query) -> Result<Rows, StoreError> {
+    let mut answers = driver.read(vec![query]).await?;
+    answers.pop().ok_or_else(|| damaged("an answer is missing"))
 }

@@ -15,7 +15,7 @@ fn put(key: &str) -> Unit {
 
 async fn keys(driver: &SqliteDriver) -> Vec<String> {
     let query = Query::new(
-        "SELECT key FROM meta WHERE key <> 'id_key' ORDER BY key",
+        "SELECT key FROM meta WHERE key NOT IN ('id_key', 'rows_from') ORDER BY key",
         [],
     );
     let rows = driver.read(vec![query]).await.unwrap().remove(0);

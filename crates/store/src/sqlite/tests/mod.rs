@@ -2,6 +2,7 @@
 
 mod commits;
 mod plans;
+mod rows;
 mod spied;
 
 use std::path::PathBuf;

@@ -1,0 +1,453 @@
+//! Hides deliveries that have no row yet. An event's row says whom it is owed to, which is all that
+//! durability takes; a delivery's own row is written once, with its first outcome, instead of first
+//! as owed and then again as done.
+//!
+//! What is fresh is known in memory only, so it is kept few: beyond [`FRESH_MAX`], rows are written
+//! with their event. Whoever reads deliveries from the database has those written down first that it
+//! might miss (`write_down`), so nobody above or below can tell a fresh delivery from another. After a
+//! crash the events since the last *mark* are looked through, and the rows that are missing are written.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use model::id::{DeliveryId, EndpointId, EventId, TeamId};
+use model::time::Timestamp;
+
+use crate::accept::{Acceptance, delivery_of};
+use crate::driver::{Driver, Line, Query, Unit};
+use crate::error::StoreError;
+use crate::store::{Store, read_one};
+use crate::value::{Value, damaged};
+
+const WRITE_DOWN: &str = "\
+    INSERT INTO deliveries (id, team_id, event_id, endpoint_id, event_type, standing, \
+                            attempt_count, schedule_start, next_attempt_at, test) \
+    VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7) \
+    ON CONFLICT (id) DO NOTHING";
+const MARK: &str = "UPDATE meta SET value = $1 WHERE key = 'rows_from'";
+const MARKED: &str = "SELECT value FROM meta WHERE key = 'rows_from'";
+const UNWRITTEN: &str = "\
+    SELECT id, team_id, event_type, test, owed FROM events \
+    WHERE id >= $1 AND owed IS NOT NULL ORDER BY id LIMIT $2";
+const EXISTS: &str = "SELECT id FROM events WHERE id = $1";
+
+/// How many deliveries may be without a row: what a reader may have to wait for being written.
+const FRESH_MAX: usize = 4096;
+/// How many events may come between two marks: about what an opening store looks through.
+const MARKED_EVERY: usize = 1024;
+/// Rows written in one commit, so that publishing goes on in between.
+const SLICE: usize = 512;
+
+/// What has no row yet.
+#[derive(Default)]
+pub(crate) struct Fresh {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    events: BTreeMap<EventId, Owed>,
+    /// How many deliveries these owe.
+    deliveries: usize,
+    /// Beyond every event that was ever in here.
+    beyond: i64,
+    /// How many events came since the last mark.
+    unmarked: usize,
+}
+
+/// An event, and those of its deliveries that have no row.
+struct Owed {
+    team: TeamId,
+    event_type: Arc<str>,
+    test: bool,
+    due_at: Timestamp,
+    /// By the deliveries' order; none where the row is written.
+    endpoints: Box<[Option<EndpointId>]>,
+    /// How many of them are still to be written.
+    left: usize,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Being accepted. It stays so where whoever accepts it was dropped, and nobody knows what came
+    /// of it: the next opening of the store finds out.
+    Accepting,
+    /// Accepted, and durable.
+    Durable,
+    /// Its commit failed in a way that leaves open whether it happened.
+    Doubtful,
+}
+
+/// A delivery that has no row.
+#[derive(Clone)]
+pub(crate) struct Unwritten {
+    pub(crate) delivery: DeliveryId,
+    pub(crate) team: TeamId,
+    pub(crate) event: EventId,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) event_type: Arc<str>,
+    pub(crate) due_at: Timestamp,
+    pub(crate) test: bool,
+}
+
+/// What became of events that were to be accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// They are durable.
+    Durable,
+    /// Nothing of them is.
+    Nothing,
+    /// Either may be.
+    Unknown,
+}
+
+impl Fresh {
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        Guard(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What has no row yet, held still.
+pub(crate) struct Guard<'f>(MutexGuard<'f, State>);
+
+impl Guard<'_> {
+    /// Takes an event in that is about to be accepted, where there is room for its deliveries. The
+    /// id is made in here, so that none that is smaller is still to come: a mark relies on it.
+    pub(crate) fn enter(
+        &mut self,
+        team: TeamId,
+        acceptance: &Acceptance,
+        new_id: impl FnOnce() -> EventId,
+    ) -> Option<EventId> {
+        let state = &mut *self.0;
+        let left = acceptance.endpoints.len();
+        if left == 0 || state.deliveries + left > FRESH_MAX {
+            return None;
+        }
+        let id = new_id();
+        let owed = Owed::new(
+            team,
+            Arc::clone(&acceptance.event.event_type),
+            acceptance.test,
+            acceptance.due_at,
+            acceptance.endpoints.clone(),
+        );
+        state.events.insert(id, owed);
+        state.deliveries += left;
+        state.beyond = id.0 + 1;
+        state.unmarked += 1;
+        Some(id)
+    }
+
+    /// Says what became of an event that was taken in.
+    pub(crate) fn accepted(&mut self, event: EventId, fate: Fate) {
+        match fate {
+            Fate::Nothing => self.forget(event),
+            Fate::Durable => self.set_phase(event, Phase::Durable),
+            Fate::Unknown => self.set_phase(event, Phase::Doubtful),
+        }
+    }
+
+    fn set_phase(&mut self, event: EventId, phase: Phase) {
+        if let Some(owed) = self.0.events.get_mut(&event) {
+            owed.phase = phase;
+        }
+    }
+
+    fn forget(&mut self, event: EventId) {
+        if let Some(owed) = self.0.events.remove(&event) {
+            self.0.deliveries -= owed.left;
+        }
+    }
+
+    /// What a delivery's row needs, where it has none.
+    pub(crate) fn find(&self, delivery: DeliveryId) -> Option<Unwritten> {
+        let (event, owed) = self.0.events.range(..EventId(delivery.0)).next_back()?;
+        owed.unwritten(*event, usize::try_from(delivery.0 - event.0 - 1).ok()?)
+    }
+
+    /// These deliveries have their rows.
+    pub(crate) fn written(&mut self, deliveries: impl IntoIterator<Item = DeliveryId>) {
+        let State {
+            events,
+            deliveries: count,
+            ..
+        } = &mut *self.0;
+        for delivery in deliveries {
+            let Some((event, owed)) = events.range_mut(..EventId(delivery.0)).next_back() else {
+                continue;
+            };
+            let index = usize::try_from(delivery.0 - event.0 - 1);
+            let place = index.ok().and_then(|index| owed.endpoints.get_mut(index));
+            if place.and_then(Option::take).is_some() {
+                owed.left -= 1;
+                *count -= 1;
+                if owed.left == 0 {
+                    let event = *event;
+                    events.remove(&event);
+                }
+            }
+        }
+    }
+
+    /// A mark to be written down, where enough events came since the last one: all deliveries of
+    /// events before it have rows.
+    pub(crate) fn mark(&mut self) -> Option<Value> {
+        if self.0.unmarked < MARKED_EVERY {
+            return None;
+        }
+        self.0.unmarked = 0;
+        Some(self.first())
+    }
+
+    /// A mark whether or not one is due; none where nothing was ever in here.
+    fn last_mark(&self) -> Option<Value> {
+        (self.0.beyond > 0).then(|| self.first())
+    }
+
+    fn first(&self) -> Value {
+        let first = self.0.events.first_key_value();
+        mark_at(first.map_or(self.0.beyond, |(event, _)| event.0))
+    }
+
+    /// Those deliveries of durable events that are wanted.
+    fn wanted(&self, wanted: &Wanted) -> Vec<Unwritten> {
+        let mut found = Vec::new();
+        for (event, owed) in self.0.events.range(wanted.events()) {
+            if owed.phase == Phase::Durable && wanted.team().is_none_or(|team| team == owed.team) {
+                found.extend(owed.all(*event).filter(|one| wanted.wants(one)));
+            }
+        }
+        found
+    }
+
+    fn doubtful(&self) -> Vec<EventId> {
+        let events = self.0.events.iter();
+        events
+            .filter(|(_, owed)| owed.phase == Phase::Doubtful)
+            .map(|(event, _)| *event)
+            .collect()
+    }
+}
+
+impl Owed {
+    fn new(
+        team: TeamId,
+        event_type: Arc<str>,
+        test: bool,
+        due_at: Timestamp,
+        endpoints: Vec<EndpointId>,
+    ) -> Self {
+        Self {
+            team,
+            event_type,
+            test,
+            due_at,
+            left: endpoints.len(),
+            endpoints: endpoints.into_iter().map(Some).collect(),
+            phase: Phase::Accepting,
+        }
+    }
+
+    fn all(&self, event: EventId) -> impl Iterator<Item = Unwritten> {
+        (0..self.endpoints.len()).filter_map(move |index| self.unwritten(event, index))
+    }
+
+    fn unwritten(&self, event: EventId, index: usize) -> Option<Unwritten> {
+        let endpoint = (*self.endpoints.get(index)?)?;
+        Some(Unwritten {
+            delivery: delivery_of(event, u32::try_from(index).ok()?),
+            team: self.team,
+            event,
+            endpoint,
+            event_type: Arc::clone(&self.event_type),
+            due_at: self.due_at,
+            test: self.test,
+        })
+    }
+}
+
+/// Which fresh deliveries are to be written down.
+pub(crate) enum Wanted {
+    All,
+    OfTeam(TeamId),
+    OfEndpoint(EndpointId),
+    OfEvent(EventId),
+    /// Of events before this moment.
+    Before(Timestamp),
+}
+
+impl Wanted {
+    /// The event that a delivery would be of.
+    pub(crate) fn around(fresh: &Fresh, delivery: DeliveryId) -> Option<Self> {
+        let found = fresh.lock().find(delivery)?;
+        Some(Self::OfEvent(found.event))
+    }
+
+    fn events(&self) -> std::ops::RangeInclusive<EventId> {
+        match self {
+            Self::OfEvent(event) => *event..=*event,
+            Self::Before(moment) => {
+                EventId(i64::MIN)..=EventId(model::id::first_raw_at(*moment).saturating_sub(1))
+            }
+            Self::All | Self::OfTeam(_) | Self::OfEndpoint(_) => {
+                EventId(i64::MIN)..=EventId(i64::MAX)
+            }
+        }
+    }
+
+    fn team(&self) -> Option<TeamId> {
+        match self {
+            Self::OfTeam(team) => Some(*team),
+            _ => None,
+        }
+    }
+
+    fn wants(&self, one: &Unwritten) -> bool {
+        match self {
+            Self::OfEndpoint(endpoint) => one.endpoint == *endpoint,
+            _ => true,
+        }
+    }
+}
+
+fn mark_at(event: i64) -> Value {
+    Bytes::copy_from_slice(&event.to_be_bytes()).into()
+}
+
+/// An event's column `owed`.
+pub(crate) fn encode(due_at: Timestamp, endpoints: &[EndpointId]) -> Bytes {
+    let mut bytes = Vec::with_capacity(8 * (1 + endpoints.len()));
+    bytes.extend_from_slice(&due_at.as_millis().to_be_bytes());
+    for endpoint in endpoints {
+        bytes.extend_from_slice(&endpoint.0.to_be_bytes());
+    }
+    bytes.into()
+}
+
+fn decode(bytes: &Bytes) -> Result<(Timestamp, Vec<EndpointId>), StoreError> {
+    let (numbers, rest) = bytes.as_chunks::<8>();
+    let mut numbers = numbers.iter().map(|number| i64::from_be_bytes(*number));
+    match (numbers.next(), rest) {
+        (Some(due_at), []) => Ok((
+            Timestamp::from_millis(due_at),
+            numbers.map(EndpointId).collect(),
+        )),
+        _ => Err(damaged("what an event owes ends in the middle of a number")),
+    }
+}
+
+fn add_row(unit: &mut Unit, one: &Unwritten) {
+    unit.add(
+        WRITE_DOWN,
+        [
+            one.delivery.into(),
+            one.team.into(),
+            one.event.into(),
+            one.endpoint.into(),
+            Arc::clone(&one.event_type).into(),
+            one.due_at.into(),
+            one.test.into(),
+        ],
+    );
+}
+
+/// Adds a mark to a unit that is about to be committed, where one is due.
+pub(crate) fn add_mark(unit: &mut Unit, fresh: &Fresh) {
+    if let Some(mark) = fresh.lock().mark() {
+        unit.add(MARK, [mark]);
+    }
+}
+
+impl Store {
+    /// Writes the rows of all fresh deliveries of events before a moment, so that none stays without
+    /// for long: what an opening store has to look through stays short.
+    ///
+    /// # Errors
+    /// Where the store cannot be written; all is still there to be written later.
+    pub async fn write_down_fresh(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.resolve_doubts().await?;
+        self.write_down(Wanted::Before(before)).await
+    }
+
+    /// Writes the rows of the fresh deliveries that are wanted, as they are when this is called.
+    pub(crate) async fn write_down(&self, wanted: Wanted) -> Result<(), StoreError> {
+        let found = self.fresh().lock().wanted(&wanted);
+        for slice in found.chunks(SLICE) {
+            let mut unit = Unit::with_capacity(slice.len(), 7 * slice.len());
+            slice.iter().for_each(|one| add_row(&mut unit, one));
+            self.change(unit).await?;
+            let written = slice.iter().map(|one| one.delivery);
+            self.fresh().lock().written(written);
+        }
+        Ok(())
+    }
+
+    /// As [`Store::write_down`], for a reader of the log. Where nothing can be written, reading still
+    /// has its use, although it misses what was accepted last.
+    pub(crate) async fn write_down_to_read(&self, wanted: Wanted) {
+        if let Err(error) = self.write_down(wanted).await {
+            tracing::warn!(
+                %error,
+                "the log is shown without the deliveries accepted last, whose rows cannot be written now"
+            );
+        }
+    }
+
+    /// Finds out what became of events whose commit failed in doubt. Their units are in no queue any
+    /// more, so what the database says is final.
+    async fn resolve_doubts(&self) -> Result<(), StoreError> {
+        let doubtful = self.fresh().lock().doubtful();
+        for event in doubtful {
+            let found = self.read_one(Query::new(EXISTS, [event.into()])).await?;
+            let fate = if found.is_empty() {
+                Fate::Nothing
+            } else {
+                Fate::Durable
+            };
+            self.fresh().lock().accepted(event, fate);
+        }
+        Ok(())
+    }
+
+    /// Writes all rows and a last mark: the next opening has nothing to look through.
+    pub(crate) async fn write_down_all(&self) -> Result<(), StoreError> {
+        self.resolve_doubts().await?;
+        self.write_down(Wanted::All).await?;
+        let mark = self.fresh().lock().last_mark();
+        match mark {
+            Some(mark) => self.change(Unit::of(MARK, [mark])).await.map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes the rows that an earlier process left unwritten. Nothing is accepted before this.
+pub(crate) async fn write_left_over(driver: &dyn Driver) -> Result<(), StoreError> {
+    let marked = read_one(driver, Query::new(MARKED, [])).await?;
+    let marked = marked.first(|row| row.array::<8>())?;
+    let mut position = i64::from_be_bytes(marked.ok_or_else(|| damaged("the mark is gone"))?);
+    loop {
+        let limit = i64::try_from(SLICE).unwrap_or(i64::MAX);
+        let query = Query::new(UNWRITTEN, [position.into(), limit.into()]);
+        let events = read_one(driver, query).await?.decode(|row| {
+            let (id, team): (EventId, _) = (row.id()?, row.id()?);
+            let event_type: Arc<str> = row.text()?.into();
+            let test = row.flag()?;
+            let (due_at, endpoints) = decode(&row.bytes()?)?;
+            Ok((id, Owed::new(team, event_type, test, due_at, endpoints)))
+        })?;
+        let Some((last, _)) = events.last() else {
+            return Ok(());
+        };
+        position = last.0 + 1;
+        let mut unit = Unit::default();
+        for (event, owed) in &events {
+            owed.all(*event).for_each(|one| add_row(&mut unit, &one));
+        }
+        unit.add(MARK, [mark_at(position)]);
+        driver.commit(Line::Recording, unit).await?;
+    }
+}

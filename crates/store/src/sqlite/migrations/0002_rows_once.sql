@@ -1,0 +1,10 @@
+-- A delivery's row is written once, with its first outcome, where that comes soon (see store::fresh). Until then
+-- the event's row says when they are due and whom it is owed to: a time and the endpoints' ids, 8 bytes each,
+-- big-endian, in the order of the deliveries' ids. Null: the rows of its deliveries were written with it.
+ALTER TABLE events ADD COLUMN owed BLOB;
+
+-- From this event on (8 bytes, big-endian) deliveries may have no row yet: what an opening store looks through.
+INSERT INTO meta (key, value) VALUES ('rows_from', x'0000000000000000');
+
+-- A team's whole log is a merge over its endpoints, as every other page of it.
+DROP INDEX deliveries_of_team;
