@@ -160,7 +160,7 @@ impl Store {
     /// How many deliveries to endpoints that are not deleted are unfinished, and how many are dead
     /// letters: for metrics.
     pub async fn backlog(&self) -> Result<(u64, u64), StoreError> {
-        self.write_down_to_read(Wanted::All).await;
+        self.write_down(Wanted::All).await?;
         let (open, dead) = self
             .read_two(Query::new(COUNT_OPEN, []), Query::new(COUNT_DEAD, []))
             .await?;

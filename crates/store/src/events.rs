@@ -6,8 +6,6 @@ use model::id::{EventId, TeamId};
 
 use crate::driver::Query;
 use crate::error::StoreError;
-use crate::fresh::Wanted;
-use crate::log;
 use crate::page::{Page, PageRequest};
 use crate::store::Store;
 use crate::value::Columns;
@@ -53,18 +51,12 @@ impl Store {
         team: TeamId,
         event: EventId,
     ) -> Result<Option<(Event, Vec<Delivery>)>, StoreError> {
-        self.write_down_to_read(Wanted::OfEvent(event)).await;
-        let (rows, deliveries) = self
-            .read_two(
-                Query::new(ONE, [event.into(), team.into()]),
-                log::of_event(team, event),
-            )
-            .await?;
-        let Some(event) = rows.first(decode)? else {
+        let mut deliveries = self.deliveries_of(team, event).await?;
+        deliveries.reverse();
+        let query = Query::new(ONE, [event.into(), team.into()]);
+        let Some(event) = self.read_one(query).await?.first(decode)? else {
             return Ok(None);
         };
-        let mut deliveries = deliveries.decode(log::decode)?;
-        deliveries.reverse();
         Ok(Some((event, deliveries)))
     }
 }

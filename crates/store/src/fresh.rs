@@ -3,9 +3,10 @@
 //! as owed and then again as done.
 //!
 //! What is fresh is known in memory only, so it is kept few: beyond [`FRESH_MAX`], rows are written
-//! with their event. Whoever reads deliveries from the database has those written down first that it
-//! might miss (`write_down`), so nobody above or below can tell a fresh delivery from another. After a
-//! crash the events since the last *mark* are looked through, and the rows that are missing are written.
+//! with their event. The log shows the fresh beside the rows; whoever else reads deliveries from the
+//! database has those written down first that it might miss (`write_down`): nobody above can tell a
+//! fresh delivery from another. After a crash the events since the last *mark* are looked through, and
+//! the rows that are missing are written.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -213,7 +214,7 @@ impl Guard<'_> {
     }
 
     /// Those deliveries of durable events that are wanted.
-    fn wanted(&self, wanted: &Wanted) -> Vec<Unwritten> {
+    pub(crate) fn wanted(&self, wanted: &Wanted) -> Vec<Unwritten> {
         let mut found = Vec::new();
         for (event, owed) in self.0.events.range(wanted.events()) {
             if owed.phase == Phase::Durable && wanted.team().is_none_or(|team| team == owed.team) {
@@ -383,17 +384,6 @@ impl Store {
             self.fresh().lock().written(written);
         }
         Ok(())
-    }
-
-    /// As [`Store::write_down`], for a reader of the log. Where nothing can be written, reading still
-    /// has its use, although it misses what was accepted last.
-    pub(crate) async fn write_down_to_read(&self, wanted: Wanted) {
-        if let Err(error) = self.write_down(wanted).await {
-            tracing::warn!(
-                %error,
-                "the log is shown without the deliveries accepted last, whose rows cannot be written now"
-            );
-        }
     }
 
     /// Finds out what became of events whose commit failed in doubt. Their units are in no queue any

@@ -4,14 +4,17 @@
 //! follows from the filter ([`plan`]): a status stands for one or two ranges of each endpoint that
 //! is in the matching condition, so a million rows that stand elsewhere are never walked over.
 
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
 use model::attempt::{Attempt, Outcome, Reason, Timings};
-use model::delivery::{Delivery, EndpointCondition, Status};
+use model::delivery::{Delivery, EndpointCondition, State, Status};
 use model::id::{DeliveryId, EndpointId, EventId, TeamId, first_raw_at};
 use model::time::Timestamp;
 
 use crate::driver::Query;
 use crate::error::StoreError;
-use crate::fresh::Wanted;
+use crate::fresh::{Unwritten, Wanted};
 use crate::standing::{self, DEAD, DELIVERED, TRIED, UNTRIED};
 use crate::store::Store;
 use crate::value::{Columns, Value, damaged};
@@ -42,21 +45,8 @@ const STANDING_RANGE: &str = "\
     SELECT id FROM deliveries WHERE endpoint_id = $1 AND standing = $2 AND id >= $3 AND id < $4 \
     ORDER BY id DESC LIMIT $5";
 const TYPE_RANGE: &str = "\
-    SELECT id FROM deliveries WHERE endpoint_id = $1 AND event_type = $2 AND id >= $3 AND id < $4 \
-    ORDER BY id DESC LIMIT $5";
-const DEAD_TYPE_RANGE: &str = "\
     SELECT id FROM deliveries \
-    WHERE endpoint_id = $1 AND event_type = $2 AND standing = 3 AND id >= $3 AND id < $4 \
-    ORDER BY id DESC LIMIT $5";
-/// Walks the type's range: what is delivered is most of it.
-const DELIVERED_TYPE_RANGE: &str = "\
-    SELECT id FROM deliveries \
-    WHERE endpoint_id = $1 AND event_type = $2 AND +standing = 2 AND id >= $3 AND id < $4 \
-    ORDER BY id DESC LIMIT $5";
-/// Walks the standing's range: what is owed is mostly little.
-const OWED_TYPE_RANGE: &str = "\
-    SELECT id FROM deliveries \
-    WHERE endpoint_id = $1 AND standing = $2 AND id >= $3 AND id < $4 AND event_type || '' = $6 \
+    WHERE endpoint_id = $1 AND standing = $2 AND id >= $3 AND id < $4 AND event_type = $6 \
     ORDER BY id DESC LIMIT $5";
 
 /// The attempts a delivery is shown with: retries by hand may make any number of them.
@@ -80,6 +70,25 @@ pub struct LogFilter {
     /// Made before this moment.
     pub until: Option<Timestamp>,
 }
+
+impl LogFilter {
+    fn admits(&self, delivery: &Delivery) -> bool {
+        let Self {
+            endpoint,
+            status,
+            event_type,
+            ..
+        } = self;
+        endpoint.is_none_or(|endpoint| endpoint == delivery.endpoint)
+            && status.is_none_or(|status| status == delivery.status())
+            && event_type
+                .as_ref()
+                .is_none_or(|name| *name == delivery.event_type)
+    }
+}
+
+/// A team's endpoints and what each is in.
+type Conditions = Vec<(EndpointId, EndpointCondition)>;
 
 /// The ids a page may hold, and how many of them.
 #[derive(Clone, Copy)]
@@ -117,9 +126,8 @@ impl Store {
         if let Some(event) = filter.event {
             return self.log_of_event(team, event, filter, window).await;
         }
-        self.write_down_to_read(Wanted::OfTeam(team)).await;
-        let conditions = self.read_one(Query::new(CONDITIONS, [team.into()])).await?;
-        let conditions = conditions.decode(|row| Ok((row.id()?, condition(row)?)))?;
+        let unwritten = self.fresh().lock().wanted(&Wanted::OfTeam(team));
+        let conditions = self.conditions(team).await?;
         let ranges = plan(filter, &conditions, window);
         let mut ids: Vec<i64> = Vec::new();
         for rows in self.driver().read(ranges).await? {
@@ -135,7 +143,34 @@ impl Store {
         for rows in self.driver().read(queries).await? {
             page.extend(rows.first(decode)?);
         }
+        add_unwritten(&mut page, unwritten, &conditions, |delivery| {
+            window.holds(delivery.id) && filter.admits(delivery)
+        });
+        page.truncate(limit as usize);
         Ok(page)
+    }
+
+    /// What a team's endpoints are in, which is half of their deliveries' status.
+    async fn conditions(&self, team: TeamId) -> Result<Conditions, StoreError> {
+        let rows = self.read_one(Query::new(CONDITIONS, [team.into()])).await?;
+        rows.decode(|row| Ok((row.id()?, condition(row)?)))
+    }
+
+    /// An event's deliveries, newest first.
+    pub(crate) async fn deliveries_of(
+        &self,
+        team: TeamId,
+        event: EventId,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let mut unwritten = self.fresh().lock().wanted(&Wanted::OfEvent(event));
+        unwritten.retain(|one| one.team == team);
+        let query = Query::new(OF_EVENT, [event.into(), team.into()]);
+        let mut deliveries = self.read_one(query).await?.decode(decode)?;
+        if !unwritten.is_empty() {
+            let conditions = self.conditions(team).await?;
+            add_unwritten(&mut deliveries, unwritten, &conditions, |_| true);
+        }
+        Ok(deliveries)
     }
 
     /// An event has no more deliveries than a team has endpoints: all are read, then filtered.
@@ -146,21 +181,8 @@ impl Store {
         filter: &LogFilter,
         window: Window,
     ) -> Result<Vec<Delivery>, StoreError> {
-        self.write_down_to_read(Wanted::OfEvent(event)).await;
-        let mut page = self.read_one(of_event(team, event)).await?.decode(decode)?;
-        page.retain(|delivery| {
-            window.holds(delivery.id)
-                && filter
-                    .endpoint
-                    .is_none_or(|endpoint| endpoint == delivery.endpoint)
-                && filter
-                    .status
-                    .is_none_or(|status| status == delivery.status())
-                && filter
-                    .event_type
-                    .as_ref()
-                    .is_none_or(|name| *name == delivery.event_type)
-        });
+        let mut page = self.deliveries_of(team, event).await?;
+        page.retain(|delivery| window.holds(delivery.id) && filter.admits(delivery));
         page.truncate(window.limit as usize);
         Ok(page)
     }
@@ -172,7 +194,7 @@ impl Store {
         team: TeamId,
         delivery: DeliveryId,
     ) -> Result<Option<(Delivery, Vec<Attempt>)>, StoreError> {
-        self.write_down_around(delivery).await;
+        let unwritten = self.fresh().lock().find(delivery);
         let attempts = Query {
             max_bytes: ATTEMPTS_BYTES,
             ..Query::new(ATTEMPTS, [delivery.into(), ATTEMPTS_SHOWN.into()])
@@ -181,17 +203,26 @@ impl Store {
             .read_two(Query::new(ONE, [delivery.into(), team.into()]), attempts)
             .await?;
         let Some(delivery) = rows.first(decode)? else {
-            return Ok(None);
+            let delivery = self.show_unwritten(team, unwritten).await?;
+            return Ok(delivery.map(|delivery| (delivery, Vec::new())));
         };
         let mut attempts = attempts.decode(decode_attempt)?;
         attempts.reverse();
         Ok(Some((delivery, attempts)))
     }
 
-    async fn write_down_around(&self, delivery: DeliveryId) {
-        if let Some(its_event) = Wanted::around(self.fresh(), delivery) {
-            self.write_down_to_read(its_event).await;
-        }
+    async fn show_unwritten(
+        &self,
+        team: TeamId,
+        unwritten: Option<Unwritten>,
+    ) -> Result<Option<Delivery>, StoreError> {
+        let Some(unwritten) = unwritten.filter(|one| one.team == team) else {
+            return Ok(None);
+        };
+        let mut found = Vec::new();
+        let conditions = self.conditions(team).await?;
+        add_unwritten(&mut found, vec![unwritten], &conditions, |_| true);
+        Ok(found.pop())
     }
 
     /// One delivery, without its attempts.
@@ -200,16 +231,49 @@ impl Store {
         team: TeamId,
         delivery: DeliveryId,
     ) -> Result<Option<Delivery>, StoreError> {
-        self.write_down_around(delivery).await;
-        self.read_one(Query::new(ONE, [delivery.into(), team.into()]))
-            .await?
-            .first(decode)
+        let unwritten = self.fresh().lock().find(delivery);
+        let query = Query::new(ONE, [delivery.into(), team.into()]);
+        match self.read_one(query).await?.first(decode)? {
+            None => self.show_unwritten(team, unwritten).await,
+            written => Ok(written),
+        }
     }
 }
 
-/// An event's deliveries, newest first.
-pub(crate) fn of_event(team: TeamId, event: EventId) -> Query {
-    Query::new(OF_EVENT, [event.into(), team.into()])
+/// Adds deliveries to a page that had no row before it was read: those that have none in it. What got
+/// its row meanwhile counts as it was read.
+fn add_unwritten(
+    page: &mut Vec<Delivery>,
+    unwritten: Vec<Unwritten>,
+    conditions: &Conditions,
+    wanted: impl Fn(&Delivery) -> bool,
+) {
+    if unwritten.is_empty() {
+        return;
+    }
+    let written: HashSet<DeliveryId> = page.iter().map(|delivery| delivery.id).collect();
+    let conditions: HashMap<_, _> = conditions.iter().copied().collect();
+    for one in unwritten {
+        let Some(condition) = conditions.get(&one.endpoint) else {
+            continue; // Retention took the endpoint, and all that it was owed.
+        };
+        let delivery = Delivery {
+            id: one.delivery,
+            event: one.event,
+            endpoint: one.endpoint,
+            event_type: one.event_type.to_string(),
+            state: State::Open,
+            attempt_count: 0,
+            next_attempt_at: Some(one.due_at),
+            completed_at: None,
+            test: one.test,
+            condition: *condition,
+        };
+        if !written.contains(&delivery.id) && wanted(&delivery) {
+            page.push(delivery);
+        }
+    }
+    page.sort_unstable_by_key(|delivery| Reverse(delivery.id));
 }
 
 /// The ranges whose newest ids make up the page.
@@ -235,59 +299,35 @@ fn plan(
             }
             (Some(Status::Pending | Status::Retrying | Status::Held | Status::Canceled), _) => &[],
         };
-        match (&filter.event_type, filter.status) {
-            (Some(name), None) => ranges.push(type_range(TYPE_RANGE, *endpoint, name, window)),
-            (name, _) => ranges.extend(
-                standings
-                    .iter()
-                    .map(|standing| range(*endpoint, *standing, name.as_deref(), window)),
-            ),
-        }
+        let event_type = filter.event_type.as_deref();
+        ranges.extend(
+            standings
+                .iter()
+                .map(|standing| range(*endpoint, *standing, event_type, window)),
+        );
     }
     ranges
 }
 
-fn type_range(sql: &'static str, endpoint: EndpointId, name: &str, window: Window) -> Query {
+fn range(endpoint: EndpointId, standing: i64, event_type: Option<&str>, window: Window) -> Query {
     let Window {
         oldest,
         beyond,
         limit,
     } = window;
-    let name: Value = name.to_owned().into();
-    Query::new(
+    let sql = event_type.map_or(STANDING_RANGE, |_| TYPE_RANGE);
+    let mut query = Query::new(
         sql,
         [
             endpoint.into(),
-            name,
+            standing.into(),
             oldest.into(),
             beyond.into(),
             limit.into(),
         ],
-    )
-}
-
-fn range(endpoint: EndpointId, standing: i64, name: Option<&str>, window: Window) -> Query {
-    let Window {
-        oldest,
-        beyond,
-        limit,
-    } = window;
-    let mut query = match (name, standing) {
-        (Some(name), DEAD) => return type_range(DEAD_TYPE_RANGE, endpoint, name, window),
-        (Some(name), DELIVERED) => return type_range(DELIVERED_TYPE_RANGE, endpoint, name, window),
-        (Some(_), _) => Query::new(OWED_TYPE_RANGE, []),
-        (None, _) => Query::new(STANDING_RANGE, []),
-    };
-    query.values = vec![
-        endpoint.into(),
-        standing.into(),
-        oldest.into(),
-        beyond.into(),
-        limit.into(),
-    ];
-    query
-        .values
-        .extend(name.map(|name| Value::Text(name.to_owned())));
+    );
+    let event_type = event_type.map(|name| Value::Text(name.to_owned()));
+    query.values.extend(event_type);
     query
 }
 
@@ -301,7 +341,7 @@ fn condition(row: &mut Columns) -> Result<EndpointCondition, StoreError> {
     })
 }
 
-pub(crate) fn decode(row: &mut Columns) -> Result<Delivery, StoreError> {
+fn decode(row: &mut Columns) -> Result<Delivery, StoreError> {
     Ok(Delivery {
         id: row.id()?,
         event: row.id()?,

@@ -8,3 +8,9 @@ INSERT INTO meta (key, value) VALUES ('rows_from', x'0000000000000000');
 
 -- A team's whole log is a merge over its endpoints, as every other page of it.
 DROP INDEX deliveries_of_team;
+
+-- A row seldom changes its standing now, so an index by type may have it too: a page of any type and any
+-- status is then one range, whatever else there is. It serves the retries of a type's dead letters as well.
+DROP INDEX deliveries_by_type;
+DROP INDEX deliveries_dead;
+CREATE INDEX deliveries_by_type ON deliveries (endpoint_id, event_type, standing, id);
