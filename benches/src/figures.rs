@@ -1,5 +1,7 @@
 //! Hides how the figures of all rounds are kept together. What was not run is absent.
 
+use std::fmt::Display;
+
 use crate::measure::backlog::Backlog;
 use crate::measure::full::Starts;
 use crate::measure::hanging::Pair;
@@ -13,6 +15,8 @@ use crate::stats::{Spread, median};
 /// All that a run has measured.
 #[derive(Default)]
 pub(crate) struct Figures {
+    /// How many deliveries the log held where it was full.
+    pub(crate) full_size: u64,
     pub(crate) raw: Vec<RawRound>,
     pub(crate) throughput: Vec<Series>,
     pub(crate) open: Vec<OpenLoop>,
@@ -93,7 +97,48 @@ impl Series {
     }
 }
 
+/// A large number in words, as far as it is one: `5 million`.
+pub(crate) fn millions(number: u64) -> String {
+    match number.is_multiple_of(1_000_000) {
+        true => format!("{} million", number / 1_000_000),
+        false => grouped(number),
+    }
+}
+
+/// Digits in groups of three: `12,000`.
+pub(crate) fn grouped(number: impl Display) -> String {
+    let text = number.to_string();
+    let (sign, digits) = text.split_at(usize::from(text.starts_with('-')));
+    let mut grouped = sign.to_owned();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 /// The median of a figure over all spans.
 pub(crate) fn median_of(spans: &[Latency], figure: impl Fn(&Latency) -> f64) -> f64 {
     median(spans.iter().map(figure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_named() {
+        for (number, text) in [
+            (1, "1"),
+            (999, "999"),
+            (1000, "1,000"),
+            (-12_345_678, "-12,345,678"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+        assert_eq!(millions(5_000_000), "5 million");
+        assert_eq!(millions(50_000), "50,000");
+    }
 }

@@ -62,8 +62,8 @@ enum Mode {
 fn main() -> Result<()> {
     match Cli::parse().mode {
         Mode::Run(options) => on_one_thread()?.block_on(run::run(options)),
-        Mode::Receiver(options) => on_one_thread()?.block_on(receiver::run(options)),
-        Mode::Load => on_one_thread()?.block_on(load::run()),
+        Mode::Receiver(options) => lean()?.block_on(receiver::run(options)),
+        Mode::Load => lean()?.block_on(load::run()),
         Mode::Seed(options) => on_all_cores()?.block_on(seed::run(options)),
         Mode::Raw(options) => on_all_cores()?.block_on(raw::run(options)),
     }
@@ -72,6 +72,15 @@ fn main() -> Result<()> {
 /// The cheapest runtime: nothing is handed from one thread to another.
 fn on_one_thread() -> Result<Runtime> {
     Ok(Builder::new_current_thread().enable_all().build()?)
+}
+
+/// What leaves most of the machine to the service: on two cores one thread, which is cheapest; on
+/// more, one thread might be what everything waits for.
+fn lean() -> Result<Runtime> {
+    match usage::cores() {
+        0..=2 => on_one_thread(),
+        _ => on_all_cores(),
+    }
 }
 
 /// The fastest runtime where more than one core is to be had.

@@ -103,7 +103,10 @@ impl Options {
 pub(crate) async fn run(options: Options) -> Result<()> {
     let mut house = House::open(&options.service, &options.folder).await?;
     let machine = Machine::look(&mut house).await?;
-    let mut figures = Figures::default();
+    let mut figures = Figures {
+        full_size: options.full_size,
+        ..Figures::default()
+    };
     let outcome = conduct(&options, &mut house, &mut figures).await;
     // Whatever came of it, the stores are in the way.
     house.clear()?;

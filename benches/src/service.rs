@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::api::OPERATOR_KEY;
-use crate::usage::{self, Memory};
+use crate::usage::{self, Memory, ThreadTimes};
 
 /// The service under test.
 pub(crate) struct Service {
@@ -96,9 +96,9 @@ impl Service {
         usage::cpu_seconds(self.pid()?)
     }
 
-    /// Processor seconds so far, of the threads that live: exact where nothing much is used.
-    pub(crate) fn cpu_seconds_exactly(&self) -> Result<f64> {
-        usage::cpu_seconds_exactly(self.pid()?)
+    /// Processor time of its threads: exact where nothing much is used.
+    pub(crate) fn thread_times(&self) -> Result<ThreadTimes> {
+        ThreadTimes::of(self.pid()?)
     }
 
     fn pid(&self) -> Result<u32> {

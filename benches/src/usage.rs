@@ -1,5 +1,7 @@
 //! Hides where Linux tells what a process, and the machine, have used so far.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result};
 use rustix::param::clock_ticks_per_second;
 
@@ -19,20 +21,35 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / clock_ticks_per_second() as f64)
 }
 
-/// Processor seconds of the living threads of a process, to the microsecond: the other count comes
-/// in ticks of 10 ms, which is too coarse for a process that idles. A thread that has ended is gone.
-pub(crate) fn cpu_seconds_exactly(pid: u32) -> Result<f64> {
-    let mut nanoseconds = 0;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let path = thread?.path().join("schedstat");
-        let Ok(stat) = std::fs::read_to_string(&path) else {
-            continue; // it ended in between
-        };
-        let first = stat.split_whitespace().next();
-        let spent: Option<u64> = first.and_then(|field| field.parse().ok());
-        nanoseconds += spent.context("/proc/PID/task/TID/schedstat")?;
+/// Processor time of the threads of a process, to the nanosecond: the other count comes in ticks of
+/// 10 ms, which is too coarse for a process that idles.
+pub(crate) struct ThreadTimes(HashMap<String, u64>);
+
+impl ThreadTimes {
+    /// Those so far.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let mut times = HashMap::new();
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let thread = thread?;
+            // Where it cannot be read the thread has ended in between.
+            if let Ok(stat) = std::fs::read_to_string(thread.path().join("schedstat")) {
+                let first = stat.split_whitespace().next();
+                let spent = first.and_then(|field| field.parse().ok());
+                let spent = spent.context("/proc/PID/task/TID/schedstat")?;
+                times.insert(thread.file_name().to_string_lossy().into_owned(), spent);
+            }
+        }
+        Ok(Self(times))
     }
-    Ok(nanoseconds as f64 / 1e9)
+
+    /// Processor seconds since an earlier moment, of the threads that are still there.
+    pub(crate) fn since(&self, before: &Self) -> f64 {
+        let spent = self.0.iter().map(|(thread, time)| {
+            let earlier = before.0.get(thread).copied().unwrap_or_default();
+            time.saturating_sub(earlier)
+        });
+        spent.sum::<u64>() as f64 / 1e9
+    }
 }
 
 /// Memory of a process.
@@ -104,6 +121,20 @@ mod tests {
         let memory = memory(std::process::id()).unwrap();
         assert!(memory.own > 0.0 && memory.resident >= memory.own);
         assert!(machine_seconds().unwrap() > cpu_seconds(std::process::id()).unwrap());
-        assert!(cpu_seconds_exactly(std::process::id()).unwrap() > 0.0);
+    }
+
+    #[test]
+    fn threads_that_begin_and_end_are_no_trouble() {
+        let times = |all: &[(&str, u64)]| {
+            let owned = all
+                .iter()
+                .map(|(thread, time)| ((*thread).to_owned(), *time));
+            ThreadTimes(owned.collect())
+        };
+        let before = times(&[("1", 1_000_000_000), ("2", 5_000_000_000)]);
+        let after = times(&[("1", 1_500_000_000), ("3", 250_000_000)]);
+        assert_eq!(after.since(&before), 0.75);
+        let own = ThreadTimes::of(std::process::id()).unwrap();
+        assert!(own.since(&times(&[])) > 0.0);
     }
 }

@@ -32,11 +32,11 @@ pub(crate) async fn measure(house: &mut House) -> Result<Idle> {
     api.furnish("bench", 1, &house.url(Temper::Plain)).await?;
     drop(api);
     tokio::time::sleep(SETTLE).await;
-    let before = service.cpu_seconds_exactly()?;
+    let before = service.thread_times()?;
     tokio::time::sleep(SPAN).await;
     let idle = Idle {
         memory: service.memory()?,
-        cpu: (service.cpu_seconds_exactly()? - before) / SPAN.as_secs_f64(),
+        cpu: service.thread_times()?.since(&before) / SPAN.as_secs_f64(),
         seconds: SPAN.as_secs_f64(),
     };
     service.stop().await?;

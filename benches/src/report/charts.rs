@@ -2,13 +2,12 @@
 
 use super::svg::{Anchor, COLOURS, GREY, INK, Scale, Svg, ticks};
 use super::tables;
+use crate::figures::grouped;
 use crate::figures::{Figures, median_of};
-use crate::goals::grouped;
 use crate::measure::backlog::Backlog;
-use crate::measure::hanging::Pair;
 use crate::measure::latency::Latency;
 use crate::meter::Shares;
-use crate::stats::{Spread, median};
+use crate::stats::Spread;
 
 const WIDTH: f64 = 760.0;
 /// Room for the rows' names.
@@ -51,7 +50,7 @@ fn throughput(figures: &Figures) -> Option<String> {
     let mut chart = Rows::new(rows.len(), title);
     let ticks = ticks(largest);
     let scale = Scale::linear(ticks.last().copied()?, LEFT, WIDTH - RIGHT);
-    chart.axis(scale, &ticks, |tick| grouped(&format!("{tick:.0}")));
+    chart.axis(scale, &ticks, |tick| grouped(format!("{tick:.0}")));
     for (name, spread, colour) in rows {
         let (svg, y) = chart.row(&name);
         svg.rect(
@@ -66,7 +65,7 @@ fn throughput(figures: &Figures) -> Option<String> {
             2.0,
             INK,
         );
-        let figure = grouped(&format!("{:.0}", spread.median));
+        let figure = grouped(format!("{:.0}", spread.median));
         svg.text(scale.at(spread.max) + 8.0, y, Anchor::Start, &figure);
     }
     Some(chart.finish())
@@ -117,108 +116,129 @@ pub(crate) fn mean_shares(shares: impl Iterator<Item = Shares>) -> Option<Shares
     })
 }
 
+/// A figure of a latency.
+type Percentile = fn(&Latency) -> f64;
+
+const PERCENTILES: [Percentile; 4] = [
+    |latency| latency.arrival.p50,
+    |latency| latency.arrival.p95,
+    |latency| latency.arrival.p99,
+    |latency| latency.arrival.p999,
+];
+const PERCENTILE_NAMES: [&str; 4] = ["p50", "p95", "p99", "p99.9"];
+
 /// Percentiles as dots on a logarithmic axis.
 fn latency(figures: &Figures) -> Option<String> {
-    const PERCENTILES: [(&str, fn(&Latency) -> f64); 4] = [
-        ("p50", |latency| latency.arrival.p50),
-        ("p95", |latency| latency.arrival.p95),
-        ("p99", |latency| latency.arrival.p99),
-        ("p99.9", |latency| latency.arrival.p999),
-    ];
-    let mut rows = Vec::new();
-    for open in &figures.open {
-        let figures = PERCENTILES.map(|(_, figure)| median_of(&open.rounds, figure));
-        rows.push((format!("{:.0} events/s", open.per_second), figures));
-    }
-    let spans: [(_, fn(&Pair) -> &Latency); 2] = [
-        ("1,000 endpoints", |pair| &pair.none),
-        ("one of them hanging", |pair| &pair.one),
-    ];
-    for (name, span) in spans.into_iter().filter(|_| !figures.hanging.is_empty()) {
-        let spans = figures.hanging.iter().map(span);
-        let figures = PERCENTILES.map(|(_, figure)| median(spans.clone().map(figure)));
-        rows.push((name.to_owned(), figures));
-    }
-    if rows.is_empty() {
-        return None;
-    }
-    let title = "From the moment an event was due to its arrival, in ms: median of all rounds";
-    let mut chart = Rows::new(rows.len(), title);
-    chart.legend(PERCENTILES.map(|(name, _)| name).into_iter().zip(COLOURS));
+    let rows = latency_rows(figures);
     let all = || rows.iter().flat_map(|(_, figures)| figures).copied();
-    let least = 10_f64.powf(all().fold(f64::MAX, f64::min).max(0.01).log10().floor());
-    let largest = 10_f64.powf(all().fold(1.0, f64::max).log10().ceil());
+    let least = whole_ten(all().reduce(f64::min)?.max(0.01), f64::floor);
+    let largest = whole_ten(all().reduce(f64::max)?.max(1.0), f64::ceil);
+    let title = "From the moment an event was due to its arrival: median of all rounds";
+    let mut chart = Rows::new(rows.len(), title);
+    chart.legend(PERCENTILE_NAMES.into_iter().zip(COLOURS));
     let scale = Scale::logarithmic(least, largest, LEFT, WIDTH - RIGHT);
     let tens = std::iter::successors(Some(least), |ten| Some(ten * 10.0));
     let tens: Vec<f64> = tens.take_while(|ten| *ten <= largest * 1.01).collect();
-    chart.axis(scale, &tens, |tick| {
-        format!("{} ms", (tick * 100.0).round() / 100.0)
-    });
+    chart.axis(scale, &tens, |tick| format!("{} ms", short(tick)));
     for (name, figures) in rows {
         let (svg, y) = chart.row(&name);
-        svg.line(
-            &[(scale.at(figures[0]), y), (scale.at(figures[3]), y)],
-            1.5,
-            INK,
-        );
-        for (figure, colour) in figures.into_iter().zip(COLOURS) {
-            svg.dot(scale.at(figure), y, 5.0, colour);
+        let places = figures.map(|figure| scale.at(figure));
+        svg.line(&[(places[0], y), (places[3], y)], 1.5, INK);
+        for (x, colour) in places.into_iter().zip(COLOURS) {
+            svg.dot(x, y, 5.0, colour);
         }
     }
     Some(chart.finish())
 }
 
+/// Each schedule's percentiles, and those of many endpoints with none and with one hanging.
+fn latency_rows(figures: &Figures) -> Vec<(String, [f64; 4])> {
+    let mut rows = Vec::new();
+    for open in &figures.open {
+        let name = format!("{:.0} events/s", open.per_second);
+        rows.push((
+            name,
+            PERCENTILES.map(|figure| median_of(&open.rounds, figure)),
+        ));
+    }
+    if !figures.hanging.is_empty() {
+        let none: Vec<Latency> = figures.hanging.iter().map(|pair| pair.none).collect();
+        let one: Vec<Latency> = figures.hanging.iter().map(|pair| pair.one).collect();
+        for (name, spans) in [("1,000 endpoints", none), ("one of them hanging", one)] {
+            let figures = PERCENTILES.map(|figure| median_of(&spans, figure));
+            rows.push((name.to_owned(), figures));
+        }
+    }
+    rows
+}
+
+/// The power of ten next to a figure.
+fn whole_ten(figure: f64, rounding: fn(f64) -> f64) -> f64 {
+    10_f64.powf(rounding(figure.log10()))
+}
+
+/// A number with at most two digits after the point.
+fn short(number: f64) -> String {
+    ((number * 100.0).round() / 100.0).to_string()
+}
+
 /// Two panels over time: what has arrived, and the service's memory.
 fn backlog(backlog: &Backlog) -> String {
-    const PANEL: f64 = 120.0;
-    const GAP: f64 = 34.0;
-    let end = WIDTH - 20.0;
-    let mut svg = Svg::new(
-        WIDTH,
-        TOP + 2.0 * PANEL + GAP + BOTTOM,
-        "A backlog being drained",
-    );
+    let height = TOP + 2.0 * PANEL + PANEL_GAP + BOTTOM;
+    let mut svg = Svg::new(WIDTH, height, "A backlog being drained");
     let seconds = ticks(backlog.timeline.last().map_or(0.0, |moment| moment.at));
-    let x = Scale::linear(seconds.last().copied().unwrap_or(1.0), 70.0, end);
-    let arrived = backlog
-        .timeline
-        .iter()
-        .map(|moment| (moment.at, moment.arrived as f64 / 1e6));
-    let memory = backlog
-        .timeline
-        .iter()
-        .map(|moment| (moment.at, moment.own_mb));
-    let panels: [(&str, Vec<(f64, f64)>, &str); 2] = [
-        ("million deliveries arrived", arrived.collect(), COLOURS[0]),
-        ("MB of memory of its own", memory.collect(), COLOURS[1]),
-    ];
-    for (number, (name, points, colour)) in panels.into_iter().enumerate() {
-        let top = TOP + number as f64 * (PANEL + GAP);
-        let largest = points.iter().map(|(_, figure)| *figure).fold(0.0, f64::max);
-        let ticks = ticks(largest);
-        let y = Scale::linear(ticks.last().copied().unwrap_or(1.0), top + PANEL, top);
-        for tick in &ticks {
-            svg.grid((70.0, y.at(*tick)), (end, y.at(*tick)));
-            let text = format!("{}", (tick * 100.0).round() / 100.0);
-            svg.text(62.0, y.at(*tick), Anchor::End, &text);
-        }
-        svg.text(70.0, top - 14.0, Anchor::Start, name);
-        let places: Vec<(f64, f64)> = points
-            .iter()
-            .map(|(at, figure)| (x.at(*at), y.at(*figure)))
-            .collect();
-        svg.line(&places, 2.0, colour);
-    }
+    let x = Scale::linear(
+        seconds.last().copied().unwrap_or(1.0),
+        PANEL_LEFT,
+        PANEL_END,
+    );
+    let moments = || backlog.timeline.iter();
+    let arrived: Vec<_> = moments()
+        .map(|moment| (moment.at, moment.arrived as f64 / 1e6))
+        .collect();
+    let memory: Vec<_> = moments().map(|moment| (moment.at, moment.own_mb)).collect();
+    panel(
+        &mut svg,
+        TOP,
+        x,
+        "million deliveries arrived",
+        &arrived,
+        COLOURS[0],
+    );
+    let below = TOP + PANEL + PANEL_GAP;
+    panel(
+        &mut svg,
+        below,
+        x,
+        "MB of the service's own memory",
+        &memory,
+        COLOURS[1],
+    );
     for second in &seconds {
-        let bottom = TOP + 2.0 * PANEL + GAP;
-        svg.text(
-            x.at(*second),
-            bottom + 18.0,
-            Anchor::Middle,
-            &format!("{second} s"),
-        );
+        let text = format!("{} s", short(*second));
+        svg.text(x.at(*second), below + PANEL + 18.0, Anchor::Middle, &text);
     }
     svg.finish()
+}
+
+const PANEL: f64 = 120.0;
+const PANEL_GAP: f64 = 40.0;
+const PANEL_LEFT: f64 = 60.0;
+const PANEL_END: f64 = WIDTH - 20.0;
+
+/// One line over time, with its own axis.
+fn panel(svg: &mut Svg, top: f64, x: Scale, name: &str, points: &[(f64, f64)], colour: &str) {
+    let largest = points.iter().map(|(_, figure)| *figure).fold(0.0, f64::max);
+    let ticks = ticks(largest);
+    let y = Scale::linear(ticks.last().copied().unwrap_or(1.0), top + PANEL, top);
+    for tick in &ticks {
+        svg.grid((PANEL_LEFT, y.at(*tick)), (PANEL_END, y.at(*tick)));
+        svg.text(PANEL_LEFT - 8.0, y.at(*tick), Anchor::End, &short(*tick));
+    }
+    svg.text(PANEL_LEFT, top - 14.0, Anchor::Start, name);
+    let place = |(at, figure): &(f64, f64)| (x.at(*at), y.at(*figure));
+    let places: Vec<(f64, f64)> = points.iter().map(place).collect();
+    svg.line(&places, 2.0, colour);
 }
 
 /// A chart of named rows over one axis.
@@ -269,5 +289,98 @@ impl Rows {
 
     fn finish(self) -> String {
         self.svg.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::backlog::Moment;
+    use crate::measure::hanging::Pair;
+    use crate::measure::throughput::{RawRound, Round, WORKLOADS};
+    use crate::stats::Percentiles;
+    use crate::usage::Memory;
+
+    /// Figures of nothing real, with something in every chart.
+    fn figures() -> Figures {
+        let shares = Shares {
+            service: 0.5,
+            receiver: 0.2,
+            load: 0.1,
+            other: 0.05,
+        };
+        let acknowledged = Percentiles::of((1..2000).collect());
+        let mut figures = Figures::default();
+        for share in [1.0, 0.9, 1.2] {
+            let requests = 60_000.0 * share;
+            figures.raw.push(RawRound { requests, shares });
+            for (index, workload) in WORKLOADS.iter().enumerate() {
+                let round = Round {
+                    events: 0.0,
+                    deliveries: 50_000.0 * share / (index + 1) as f64,
+                    of_raw: 0.5,
+                    behind_ms: 1.0,
+                    acknowledged,
+                    cpu_ms: 50.0,
+                    peak_mb: 60.0,
+                    shares,
+                };
+                figures.note(workload, false, round);
+                if index < 2 {
+                    figures.note(workload, true, round);
+                }
+            }
+        }
+        let latency = |scale: u32| Latency {
+            arrival: Percentiles::of((1..2000).map(|n| n * scale).collect()),
+            acknowledged,
+            sent: acknowledged,
+            cpu_ms: 0.0,
+            peak_mb: 0.0,
+            shares,
+        };
+        figures.note_open(200.0, latency(1));
+        figures.note_open(2000.0, latency(4));
+        figures.hanging.push(Pair {
+            none: latency(8),
+            one: latency(10),
+        });
+        let moment = |at: u64| Moment {
+            at: at as f64,
+            arrived: at * 25_000,
+            own_mb: 40.0 + (at % 7) as f64,
+        };
+        figures.backlog = Some(Backlog {
+            deliveries: 1_000_000,
+            published: 1.0,
+            peak_publishing: Memory::default(),
+            drained_in: 40.0,
+            idle: Memory::default(),
+            peak: Memory::default(),
+            cpu_ms: 1.0,
+            shares,
+            timeline: (0..=40).map(moment).collect(),
+        });
+        figures
+    }
+
+    #[test]
+    fn every_chart_is_drawn_where_there_are_figures_and_only_there() {
+        assert!(all(&Figures::default()).is_empty());
+        let charts = all(&figures());
+        let names: Vec<&str> = charts.iter().map(|(name, _)| *name).collect();
+        assert_eq!(
+            names,
+            [
+                "throughput.svg",
+                "processor.svg",
+                "latency.svg",
+                "backlog.svg"
+            ]
+        );
+        for ((name, svg), word) in charts.iter().zip(["200 teams", "85 %", "p99.9", "40 s"]) {
+            assert!(svg.contains(word), "{name}");
+            assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN"), "{name}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Hides how figures stand in the page's tables.
 
 use super::charts::mean_shares;
+use crate::figures::grouped;
 use crate::figures::{Figures, Series, median_of};
-use crate::goals::grouped;
 use crate::measure::hanging::Pair;
 use crate::measure::latency::Latency;
 use crate::measure::pages::PageTime;
@@ -27,14 +27,13 @@ pub(crate) fn throughput(all: &[Series]) -> String {
     for series in all {
         let median = |figure: fn(&_) -> f64| series.spread(figure).median;
         let ratio = series.spread(|round| round.of_raw);
-        let full = if series.full {
-            ", 5 million deliveries in the log"
-        } else {
-            ""
-        };
+        let full = if series.full { ", full log" } else { "" };
         table += &row(&[
             format!("{}{full}", series.workload.title),
-            range(series.spread(|round| round.events)),
+            format!(
+                "**{}**",
+                grouped(format!("{:.0}", median(|round| round.events)))
+            ),
             range(series.spread(|round| round.deliveries)),
             format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.min, ratio.max),
             format!("{:.0} ms", median(|round| round.cpu_ms)),
@@ -171,7 +170,7 @@ pub(crate) fn pages(pages: &[PageTime]) -> String {
 }
 
 fn range(spread: Spread) -> String {
-    let number = |figure: f64| grouped(&format!("{figure:.0}"));
+    let number = |figure: f64| grouped(format!("{figure:.0}"));
     let Spread { median, min, max } = spread;
     format!("**{}** ({}–{})", number(median), number(min), number(max))
 }

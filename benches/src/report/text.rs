@@ -3,7 +3,8 @@
 use super::machine::Machine;
 use super::tables;
 use crate::figures::Figures;
-use crate::goals::{goals, grouped};
+use crate::figures::{grouped, millions};
+use crate::goals::goals;
 use crate::measure::throughput::Workload;
 use crate::receiver::SLOW;
 use crate::run::Part;
@@ -59,7 +60,7 @@ fn to_reach(figures: &Figures) -> Option<String> {
 
 fn throughput(figures: &Figures) -> Option<String> {
     let raw = Spread::of(figures.raw.iter().map(|raw| raw.requests))?;
-    let number = |figure: f64| grouped(&format!("{figure:.0}"));
+    let number = |figure: f64| grouped(format!("{figure:.0}"));
     let mut text = format!(
         "### Throughput\n\n\
          ![Deliveries a second by workload](performance/throughput.svg)\n\n\
@@ -84,7 +85,7 @@ fn throughput(figures: &Figures) -> Option<String> {
 }
 
 fn ceiling(workload: &Workload) -> Option<String> {
-    let ceiling = grouped(&format!("{:.0}", workload.ceiling()?));
+    let ceiling = grouped(format!("{:.0}", workload.ceiling()?));
     Some(format!(
         "{}, at most {ceiling} deliveries a second",
         workload.title
@@ -128,6 +129,7 @@ fn hanging(figures: &Figures) -> Option<String> {
 }
 
 fn full(figures: &Figures) -> Option<String> {
+    let size = millions(figures.full_size);
     let mut parts = Vec::new();
     let ratio = |part, name: &str| {
         let ratio = figures.full_against_empty(part)?;
@@ -141,7 +143,8 @@ fn full(figures: &Figures) -> Option<String> {
         .collect();
     if !ratios.is_empty() {
         parts.push(format!(
-            "Throughput as a share of that of an empty log in the same round: {}. The store is made through its own verbs,\n\
+            "Throughput as a share of that of an empty log in the same round: {}.\n\
+             The store is made through its own verbs,\n\
              as thirty days of service would have left it: three teams, thirteen endpoints, all event types, dead letters,\n\
              retries. The rounds add to it.",
             ratios.join(", ")
@@ -149,36 +152,32 @@ fn full(figures: &Figures) -> Option<String> {
     }
     if let Some(starts) = figures.starts {
         parts.push(format!(
-            "Start, until the service accepts requests: **{:.0} ms**, at worst {:.0} ms of {} starts, with a database of {:.1} GB that\n\
+            "Start, until the service accepts requests: **{:.0} ms**, at worst {:.0} ms of {} starts, with a database of {} MB that\n\
              the system has cached. Memory then: {:.0} MB (`VmRSS` {:.0} MB).",
             starts.median_ms,
             starts.worst_ms,
             starts.count,
-            starts.size_mb / 1000.0,
+            grouped(format!("{:.0}", starts.size_mb)),
             starts.memory.own,
             starts.memory.resident
         ));
     }
     if !figures.pages.is_empty() {
         parts.push(format!(
-            "Pages of the log over HTTP, of the team with four of the five million deliveries: every combination of filters, 20 and\n\
-             100 a page, the first page and one from the middle of the log, {} pages in all, each asked for five times\n\
+            "Pages of the log over HTTP, of the team that has most of the deliveries: every combination of filters, 20 and 100 a\n\
+             page, the first page and one from the middle of the log, {} pages in all, each asked for five times\n\
              after once to warm up. The slowest:\n\n{}",
-            grouped(&figures.pages.len().to_string()),
+            grouped(figures.pages.len()),
             tables::pages(&figures.pages)
         ));
     }
-    (!parts.is_empty()).then(|| {
-        format!(
-            "### Five million deliveries in the log\n\n{}",
-            parts.join("\n\n")
-        )
-    })
+    (!parts.is_empty())
+        .then(|| format!("### {size} deliveries in the log\n\n{}", parts.join("\n\n")))
 }
 
 fn backlog(figures: &Figures) -> Option<String> {
     let backlog = figures.backlog.as_ref()?;
-    let count = grouped(&backlog.deliveries.to_string());
+    let count = grouped(backlog.deliveries);
     Some(format!(
         "### A backlog of {count} deliveries\n\n\
          ![Deliveries arrived and memory over time](performance/backlog.svg)\n\n\
@@ -186,9 +185,9 @@ fn backlog(figures: &Figures) -> Option<String> {
          Drained, from the resumption to the last arrival, in **{:.1} s**: {} deliveries a second, {:.1} ms of processor time\n\
          for 1,000. Memory after the start {:.0} MB, at most {:.0} MB while publishing and {:.0} MB while draining: **{:.0} MB\n\
          above idle** (`VmRSS` at most {:.0} MB). Done once.",
-        grouped(&format!("{:.0}", backlog.published)),
+        grouped(format!("{:.0}", backlog.published)),
         backlog.drained_in,
-        grouped(&format!(
+        grouped(format!(
             "{:.0}",
             backlog.deliveries as f64 / backlog.drained_in
         )),
