@@ -97,6 +97,13 @@ impl Series {
     }
 }
 
+impl OpenLoop {
+    /// Its name.
+    pub(crate) fn name(&self) -> String {
+        format!("{} events/s", grouped(format!("{:.0}", self.per_second)))
+    }
+}
+
 /// A large number in words, as far as it is one: `5 million`.
 pub(crate) fn millions(number: u64) -> String {
     match number.is_multiple_of(1_000_000) {

@@ -2,7 +2,7 @@
 //! large commits, as a service would have left it after thirty days.
 //!
 //! Most deliveries arrived at once, some at the second attempt; some are dead letters; the newest
-//! few of the third team are still owed. All event types are there, `RARE` of one of them.
+//! few of the third team are still owed. All event types are there, [`RARE`] of one of them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

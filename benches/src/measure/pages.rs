@@ -13,6 +13,8 @@ use crate::stats::Spread;
 
 /// How often each page is asked for, after once to warm up.
 const ASKS: usize = 5;
+/// What the path of every page of the delivery log begins with.
+const LOG: &str = "/v1/deliveries?";
 const STATUSES: [&str; 6] = [
     "pending",
     "retrying",
@@ -27,6 +29,8 @@ const STATUSES: [&str; 6] = [
 pub(crate) struct PageTime {
     /// What was asked for.
     pub(crate) name: String,
+    /// Whether it is a page of the delivery log, rather than something beside it.
+    pub(crate) of_the_log: bool,
     pub(crate) median_ms: f64,
     pub(crate) worst_ms: f64,
 }
@@ -61,6 +65,7 @@ pub(crate) async fn measure(house: &House, full: &Full) -> Result<Vec<PageTime>>
         let spread = Spread::of(took_ms).context("it was asked for")?;
         times.push(PageTime {
             name,
+            of_the_log: path.starts_with(LOG),
             median_ms: spread.median,
             worst_ms: spread.max,
         });
@@ -128,7 +133,7 @@ fn paths(values: &Values) -> Vec<(String, String)> {
     let mut paths = Vec::new();
     for query in &queries {
         for per_page in [20, 100] {
-            let path = format!("/v1/deliveries?{query}per_page={per_page}");
+            let path = format!("{LOG}{query}per_page={per_page}");
             let name = name(query, per_page);
             paths.push((
                 format!("{name}, later page"),

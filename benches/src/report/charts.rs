@@ -155,7 +155,7 @@ fn latency(figures: &Figures) -> Option<String> {
 fn latency_rows(figures: &Figures) -> Vec<(String, [f64; 4])> {
     let mut rows = Vec::new();
     for open in &figures.open {
-        let name = format!("{:.0} events/s", open.per_second);
+        let name = open.name();
         rows.push((
             name,
             PERCENTILES.map(|figure| median_of(&open.rounds, figure)),

@@ -71,6 +71,10 @@ fn throughput(figures: &Figures) -> Option<String> {
         number(raw.max),
         tables::throughput(&figures.throughput)
     );
+    if figures.throughput.iter().any(|series| series.full) {
+        let size = millions(figures.full_size);
+        text += &format!("\n\nA full log is one with {size} deliveries in it.");
+    }
     let slow = figures.throughput.iter().map(|series| series.workload);
     let ceilings: Vec<String> = slow.filter_map(ceiling).collect();
     if !ceilings.is_empty() {
@@ -144,9 +148,8 @@ fn full(figures: &Figures) -> Option<String> {
     if !ratios.is_empty() {
         parts.push(format!(
             "Throughput as a share of that of an empty log in the same round: {}.\n\
-             The store is made through its own verbs,\n\
-             as thirty days of service would have left it: three teams, thirteen endpoints, all event types, dead letters,\n\
-             retries. The rounds add to it.",
+             That store is made through its own verbs, as thirty days of service would have left it: three teams, thirteen\n\
+             endpoints, all event types, dead letters, retries. The rounds add to it.",
             ratios.join(", ")
         ));
     }
