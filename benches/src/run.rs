@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::figures::Figures;
+use crate::goals::{BACKLOG, FULL};
 use crate::house::House;
 use crate::measure::full::{self, Full};
 use crate::measure::throughput::{WORKLOADS, Workload};
@@ -40,8 +41,6 @@ pub(crate) struct Options {
     backlog_size: u64,
 }
 
-const FULL: u64 = 5_000_000;
-const BACKLOG: u64 = 1_000_000;
 /// How long the raw limit is measured in a round, at most.
 const RAW_SECONDS: f64 = 3.0;
 /// The schedules, in events a second.

@@ -41,7 +41,8 @@ fn how(machine: &Machine, settings: Settings) -> String {
          HTTPS receiver and a load generator, three processes that share one machine over loopback. The machine:\n\
          {}.\n\n\
          Every event is durable (SQLite, `synchronous=FULL`) before it is acknowledged; a delivery is signed twice,\n\
-         goes over TLS on kept-alive connections, and its attempt is recorded. The settings are the defaults.\n\n\
+         goes over TLS on kept-alive connections, and its attempt is recorded. The settings are the defaults, but that\n\
+         the receiver's address and certificate are allowed.\n\n\
          Rounds: {rounds}, in each of which every workload publishes for {seconds} s. Events a second are counted end to end,\n\
          from the first publication to the last arrival. A single figure is the median of all rounds, a range is\n\
          from the lowest to the highest. Memory is the service's own (`RssAnon`), in MB of 1,000,000 bytes: `VmRSS` and\n\
