@@ -1,20 +1,16 @@
-//! Hides the conduct of a benchmark: who is started when, and what is measured between.
+//! Hides the order of a run: what is measured when, and what becomes of it.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::Request;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use anyhow::Result;
 
-use crate::load::Outcome;
-use crate::process::{Process, Service};
-use crate::report::{self, Row};
+use crate::figures::Figures;
+use crate::goals::{BACKLOG, FULL};
+use crate::house::House;
+use crate::measure::full::{self, Full};
+use crate::measure::throughput::{WORKLOADS, Workload};
+use crate::measure::{backlog, hanging, idle, latency, pages, throughput};
+use crate::report::{self, Machine};
 
 /// What `run` is given.
 #[derive(clap::Args)]
@@ -22,158 +18,197 @@ pub(crate) struct Options {
     /// The service's binary, built for release
     #[arg(long)]
     service: PathBuf,
-    /// The page to write
+    /// A folder for stores, on the disk that is to be measured; what is in it is deleted
+    #[arg(long)]
+    folder: PathBuf,
+    /// The page to write; its charts go into a folder of the same name beside it
     #[arg(long)]
     report: PathBuf,
-    /// How long each workload publishes
-    #[arg(long, default_value_t = 15)]
-    seconds: u64,
+    /// How long each throughput workload publishes in a round, and each schedule counts
+    #[arg(long, default_value_t = 4.0)]
+    pub(crate) seconds: f64,
+    /// How many rounds there are
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Only this part (repeatable); the page is not written then
+    #[arg(long)]
+    only: Vec<Part>,
+    /// Deliveries in the log of the store that is full; with another number the page is not written
+    #[arg(long, default_value_t = FULL)]
+    full_size: u64,
+    /// Deliveries in the backlog; with another number the page is not written
+    #[arg(long, default_value_t = BACKLOG)]
+    backlog_size: u64,
 }
 
-/// A workload: one team with so many endpoints, all at one receiver.
-struct Workload {
-    name: &'static str,
-    endpoints: u64,
+/// How long the raw limit is measured in a round, at most.
+const RAW_SECONDS: f64 = 3.0;
+/// The schedules, in events a second.
+const SCHEDULES: [f64; 2] = [200.0, 2000.0];
+/// How many spans with none and with one hanging there are, and how many starts.
+const TRIES: usize = 3;
+
+/// A part of the run that can be had alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// One endpoint
+    One,
+    /// Ten endpoints an event
+    Ten,
+    /// 200 teams
+    Teams,
+    /// Batch publishing
+    Batch,
+    /// Receivers that take 50 ms
+    Slow,
+    /// Latencies at 200 and at 2,000 events a second
+    Open,
+    /// One endpoint and ten, with millions of deliveries in the log
+    Full,
+    /// Starts with millions of deliveries in the store
+    Start,
+    /// Pages of the log with millions of deliveries
+    Pages,
+    /// Nothing to do
+    Idle,
+    /// One endpoint of a thousand hanging
+    Hanging,
+    /// A backlog of a million deliveries
+    Backlog,
 }
 
-const WORKLOADS: [Workload; 2] = [
-    Workload {
-        name: "one endpoint, events published singly over 64 connections",
-        endpoints: 1,
-    },
-    Workload {
-        name: "ten endpoints an event, published singly over 64 connections",
-        endpoints: 10,
-    },
-];
+impl Options {
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 
-const OPERATOR_KEY: &str = "vk_admin_0123456789abcdefghijABCDEFGHIJ01";
-/// How long the last deliveries may take to arrive after the last publication.
-const DRAIN: Duration = Duration::from_secs(120);
+    fn wants_any(&self, parts: &[Part]) -> bool {
+        parts.iter().any(|part| self.wants(*part))
+    }
 
-/// Runs every workload and the raw limit, prints the table and writes the page.
+    /// Whether all of it is run, as the page says.
+    fn is_whole(&self) -> bool {
+        self.only.is_empty() && self.full_size == FULL && self.backlog_size == BACKLOG
+    }
+
+    /// Whether the workload is to be run, and on a full store too.
+    fn wants_workload(&self, workload: &Workload) -> (bool, bool) {
+        let full = self.wants(Part::Full) && matches!(workload.part, Part::One | Part::Ten);
+        (full || self.wants(workload.part), full)
+    }
+}
+
+/// Runs all that is wanted, prints what came of it and, where it is all, writes the page.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("vk-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let outcome = conduct(&options, &folder).await;
+    let mut house = House::open(&options.service, &options.folder).await?;
+    let machine = Machine::look(&mut house).await?;
+    let mut figures = Figures {
+        full_size: options.full_size,
+        ..Figures::default()
+    };
+    let outcome = conduct(&options, &mut house, &mut figures).await;
     // Whatever came of it, the stores are in the way.
-    std::fs::remove_dir_all(&folder)?;
-    let (raw, rows) = outcome?;
-    let page = report::page(raw, &rows, options.seconds);
-    println!("\n{page}");
-    std::fs::write(&options.report, &page)
-        .with_context(|| format!("cannot write {}", options.report.display()))?;
-    println!("written to {}", options.report.display());
+    house.clear()?;
+    let settings = report::Settings {
+        seconds: options.seconds,
+        rounds: options.rounds,
+    };
+    let part = report::generated(&figures, &machine, settings);
+    println!("\n{part}");
+    outcome?;
+    if options.is_whole() {
+        report::write(&options.report, &part, &figures)?;
+        println!("\nwritten to {}", options.report.display());
+    }
     Ok(())
 }
 
-async fn conduct(options: &Options, folder: &Path) -> Result<(f64, Vec<Row>)> {
-    let ca_file = folder.join("receiver.pem").display().to_string();
-    let mut receiver = Process::mode(&["receiver", "--ca-file", &ca_file])?;
-    let port = receiver.line().await?;
-    println!("raw limit …");
-    let seconds = "5";
-    let arguments = [
-        "raw",
-        "--port",
-        &port,
-        "--ca-file",
-        &ca_file,
-        "--seconds",
-        seconds,
-    ];
-    let posted: f64 = Process::mode(&arguments)?.line().await?.parse()?;
-    let raw = posted / 5.0;
-    let mut rows = Vec::new();
-    for workload in WORKLOADS {
-        println!("{} …", workload.name);
-        // Each has a store of its own; the certificate stays.
-        let place = folder.join(workload.endpoints.to_string());
-        std::fs::create_dir_all(&place)?;
-        std::fs::copy(&ca_file, place.join("receiver.pem"))?;
-        rows.push(measure(options, &place, &mut receiver, &port, &workload).await?);
+async fn conduct(options: &Options, house: &mut House, figures: &mut Figures) -> Result<()> {
+    if options.wants(Part::Idle) {
+        println!("idle …");
+        figures.idle = Some(idle::measure(house).await?);
     }
-    Ok((raw, rows))
+    let mut full = None;
+    if options.wants_any(&[Part::Full, Part::Start, Part::Pages]) {
+        println!("a store with {} deliveries …", options.full_size);
+        full = Some(full::make(house, options.full_size).await?);
+    }
+    if let Some(full) = &full {
+        at_rest(options, house, full, figures).await?;
+    }
+    if options.wants_any(&[Part::One, Part::Ten, Part::Teams, Part::Batch, Part::Slow])
+        || options.wants_any(&[Part::Open, Part::Full])
+    {
+        for round in 1..=options.rounds {
+            println!("round {round} of {} …", options.rounds);
+            one_round(options, house, full.as_ref(), figures).await?;
+        }
+    }
+    if options.wants(Part::Hanging) {
+        println!("one endpoint of 1,000 hanging …");
+        figures.hanging = hanging::measure(house, TRIES, options.seconds).await?;
+    }
+    if options.wants(Part::Backlog) {
+        println!("a backlog of {} deliveries …", options.backlog_size);
+        figures.backlog = Some(backlog::measure(house, options.backlog_size).await?);
+    }
+    Ok(())
 }
 
-async fn measure(
+/// What is measured of a full store while nothing is delivered.
+async fn at_rest(
     options: &Options,
-    folder: &Path,
-    receiver: &mut Process,
-    port: &str,
-    workload: &Workload,
-) -> Result<Row> {
-    let service = Service::start(&options.service, folder, OPERATOR_KEY).await?;
-    let key = furnish(service.address(), port, workload.endpoints).await?;
-    let (before, idle) = (receiver.count().await?, service.usage()?);
-    let seconds = options.seconds.to_string();
-    let started = Instant::now();
-    let arguments = [
-        "load",
-        "--address",
-        service.address(),
-        "--key",
-        &key,
-        "--seconds",
-        &seconds,
-    ];
-    let outcome: Outcome = serde_json::from_str(&Process::mode(&arguments)?.line().await?)?;
-    let published_in = started.elapsed();
-    let owed = outcome.published * workload.endpoints;
-    loop {
-        let arrived = receiver.count().await? - before;
-        if arrived >= owed {
-            break;
-        }
-        if started.elapsed() > published_in + DRAIN {
-            bail!("only {arrived} of {owed} deliveries arrived");
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    house: &House,
+    full: &Full,
+    figures: &mut Figures,
+) -> Result<()> {
+    if options.wants(Part::Start) {
+        println!("starts …");
+        figures.starts = Some(full::starts(house, full, TRIES).await?);
     }
-    let took = started.elapsed();
-    let used = service.usage()?;
-    service.stop().await?;
-    Ok(Row {
-        name: workload.name,
-        events: outcome.published as f64 / took.as_secs_f64(),
-        deliveries: owed as f64 / took.as_secs_f64(),
-        behind: took - published_in,
-        publish_p50_ms: outcome.p50_ms,
-        publish_p99_ms: outcome.p99_ms,
-        cpu_us: (used.cpu_seconds - idle.cpu_seconds) * 1e6 / owed as f64,
-        peak_mib: used.peak_mib,
-    })
+    if options.wants(Part::Pages) {
+        println!("pages of the log …");
+        figures.pages = pages::measure(house, full).await?;
+    }
+    Ok(())
 }
 
-/// Makes a team with its endpoints; a key to publish with.
-async fn furnish(address: &str, port: &str, endpoints: u64) -> Result<String> {
-    let post = |path: &'static str, body: Value| ask(address, path, body);
-    post("/v1/teams", json!({"id": "bench", "name": "Bench"})).await?;
-    let scopes = json!({"name": "bench", "scopes": ["events:write"]});
-    let made = post("/v1/teams/bench/api-keys", scopes).await?;
-    for number in 0..endpoints {
-        let url = format!("https://127.0.0.1:{port}/{number}");
-        post("/v1/webhook-endpoints", json!({"url": url})).await?;
+async fn one_round(
+    options: &Options,
+    house: &mut House,
+    full: Option<&Full>,
+    figures: &mut Figures,
+) -> Result<()> {
+    let seconds = options.seconds;
+    let raw = throughput::raw(house, seconds.min(RAW_SECONDS)).await?;
+    let limit = raw.requests;
+    println!("  raw limit: {limit:.0} requests/s");
+    figures.raw.push(raw);
+    for workload in &WORKLOADS {
+        let (wanted, wanted_full) = options.wants_workload(workload);
+        if wanted {
+            let round = throughput::on_a_fresh_store(house, workload, seconds, limit).await?;
+            println!("  {}: {:.0} deliveries/s", workload.name, round.deliveries);
+            figures.note(workload, false, round);
+        }
+        if let (true, Some(full)) = (wanted_full, full) {
+            let round = throughput::on_a_full_store(house, full, workload, seconds, limit).await?;
+            println!(
+                "  {}, full log: {:.0} deliveries/s",
+                workload.name, round.deliveries
+            );
+            figures.note(workload, true, round);
+        }
     }
-    let key = made["data"]["key"].as_str().context("a new key")?;
-    Ok(key.to_owned())
-}
-
-async fn ask(address: &str, path: &str, body: Value) -> Result<Value> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // How it ends is told to the request that runs over it.
-    tokio::spawn(connection);
-    let request = Request::post(path)
-        .header("host", address)
-        .header("content-type", "application/json")
-        .header("authorization", format!("Bearer {OPERATOR_KEY}"))
-        .header("x-vantagekit-team", "bench")
-        .body(Full::new(Bytes::from(body.to_string())))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    let text = String::from_utf8_lossy(&body);
-    ensure!(status == 201, "{path} was answered with {status}: {text}");
-    Ok(serde_json::from_slice(&body)?)
+    for per_second in SCHEDULES {
+        if options.wants(Part::Open) {
+            let latency = latency::one_endpoint(house, per_second, seconds).await?;
+            println!(
+                "  {per_second:.0} events/s: p99 {:.1} ms",
+                latency.arrival.p99
+            );
+            figures.note_open(per_second, latency);
+        }
+    }
+    Ok(())
 }

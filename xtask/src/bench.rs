@@ -16,9 +16,12 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         "--package",
         "vk-bench",
     ]))?;
-    let release = target_dir().join("release");
+    let target = target_dir();
+    let release = target.join("release");
     let mut bench = program(release.join("vk-bench"), &["run", "--service"]);
     bench.arg(release.join("vk-webhooks"));
+    // Not the system's folder for temporary files: that is memory on many machines, not a disk.
+    bench.arg("--folder").arg(target.join("bench"));
     bench.args(["--report", "docs/performance.md"]).args(args);
     must_run(bench)?;
     Ok(ExitCode::SUCCESS)

@@ -17,7 +17,9 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 cargo xtask test [--only CHECK]...  run every check (or only those named; --list names them)
-cargo xtask bench [OPTION]...       measure the release build and write docs/performance.md";
+cargo xtask bench [OPTION]...       measure the release build and write docs/performance.md (ten minutes);
+                                    shorter: --seconds S, --rounds N; parts alone, only printed:
+                                    --only WORKLOAD (repeatable; --help lists them)";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {

@@ -1,0 +1,90 @@
+//! Hides how one endpoint of a thousand that never answers is felt by the others.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::latency::{self, Latency, Schedule};
+use crate::api::Api;
+use crate::house::House;
+use crate::receiver::Temper;
+
+const TEAMS: u64 = 100;
+const ENDPOINTS: usize = 10;
+/// Events a second over all teams; each goes to the ten endpoints of its team.
+const PER_SECOND: f64 = 1000.0;
+/// How long before counting with none hanging: connections are made then.
+const WARM_UP: f64 = 2.0;
+/// How long before counting with one hanging: the hanging endpoint then holds all the places it
+/// may (64, at ten events a second each).
+const WARM_UP_HANGING: f64 = 7.0;
+/// The team whose first endpoint hangs.
+const HANGING_TEAM: u64 = 0;
+
+/// The same span, with none and with one hanging.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    pub(crate) none: Latency,
+    pub(crate) one: Latency,
+}
+
+/// So many pairs of spans, one after the other, on one running service.
+pub(crate) async fn measure(house: &mut House, pairs: usize, seconds: f64) -> Result<Vec<Pair>> {
+    let folder = house.new_store()?;
+    let service = house.service(&folder).await?;
+    let mut api = Api::connect(service.address()).await?;
+    let (good, bad) = (house.url(Temper::Timed), house.url(Temper::Hang));
+    let (mut keys, mut hanging) = (Vec::new(), None);
+    for number in 0..TEAMS {
+        let made = api.furnish(&team(number), ENDPOINTS, &good).await?;
+        keys.push(made.key);
+        hanging = hanging.or(made.endpoints.into_iter().next());
+    }
+    let hanging = hanging.context("there are endpoints")?;
+    // Slowly first: a thousand connections are not made in the same instant.
+    let slow = span(PER_SECOND / 10.0, 0.0, 3.0);
+    latency::measure(house, &service, keys.clone(), slow, all).await?;
+    let mut measured = Vec::new();
+    for _ in 0..pairs {
+        let (calm, hangs) = (
+            span(PER_SECOND, WARM_UP, seconds),
+            span(PER_SECOND, WARM_UP_HANGING, seconds),
+        );
+        let none = latency::measure(house, &service, keys.clone(), calm, all).await?;
+        api.change(&team(HANGING_TEAM), &hanging, change(&bad))
+            .await?;
+        let one = latency::measure(house, &service, keys.clone(), hangs, all_but_one).await?;
+        api.change(&team(HANGING_TEAM), &hanging, change(&good))
+            .await?;
+        measured.push(Pair { none, one });
+    }
+    // A stop would wait for the attempts that hang, and nobody needs this store any more.
+    service.kill().await?;
+    std::fs::remove_dir_all(&folder)?;
+    Ok(measured)
+}
+
+fn span(per_second: f64, warm_up: f64, seconds: f64) -> Schedule {
+    Schedule {
+        per_second,
+        warm_up,
+        seconds,
+    }
+}
+
+/// How many arrivals an event makes.
+fn all(_: u64) -> u64 {
+    ENDPOINTS as u64
+}
+
+/// The same while one endpoint hangs.
+fn all_but_one(event: u64) -> u64 {
+    all(event) - u64::from(event % TEAMS == HANGING_TEAM)
+}
+
+fn change(url: &str) -> Value {
+    json!({"url": url})
+}
+
+fn team(number: u64) -> String {
+    format!("bench-{number}")
+}
