@@ -65,6 +65,21 @@ pub(crate) fn run_watched(mut command: Command, mut each: impl FnMut(&str)) -> R
     Ok(child.wait()?.success())
 }
 
+/// Runs a program and keeps its standard output; an error unless it exits with 0.
+pub(crate) fn output(mut command: Command) -> Result<String> {
+    let shown = show(&command);
+    println!("$ {shown}");
+    let done = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    if !done.status.success() {
+        bail!("`{shown}` ended with {}", done.status);
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
 /// Whether a program starts and exits with 0, without a word.
 pub(crate) fn succeeds(mut command: Command) -> bool {
     command

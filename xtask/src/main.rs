@@ -1,12 +1,15 @@
 //! The project's chores: `cargo xtask test` proves that it works, `cargo xtask bench` says how
-//! fast it is.
+//! fast it is, `cargo xtask instructions` what its hot paths cost.
 //!
 //! Rooms, in reading order: `test` is the list of checks, `command` runs a program and judges
 //! it, `tools` brings the programs a check needs, `service` starts the real binary for checks
-//! from outside, `bench` builds and runs the benchmark.
+//! from outside, `instructions` counts those of the hot paths and `baseline` holds them against
+//! those of before, `bench` builds and runs the benchmark.
 
+mod baseline;
 mod bench;
 mod command;
+mod instructions;
 mod service;
 mod test;
 mod tools;
@@ -19,7 +22,8 @@ const USAGE: &str = "\
 cargo xtask test [--only CHECK]...  run every check (or only those named; --list names them)
 cargo xtask bench [OPTION]...       measure the release build and write docs/performance.md (ten minutes);
                                     shorter: --seconds S, --rounds N; parts alone, only printed:
-                                    --only WORKLOAD (repeatable; --help lists them)";
+                                    --only WORKLOAD (repeatable; --help lists them)
+cargo xtask instructions [--write]  count the instructions of the hot paths (and keep the counts)";
 
 fn main() -> ExitCode {
     match run(std::env::args().skip(1).collect()) {
@@ -36,6 +40,7 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
     match args.split_first() {
         Some((verb, rest)) if verb == "test" => test::run(rest),
         Some((verb, rest)) if verb == "bench" => bench::run(rest),
+        Some((verb, rest)) if verb == "instructions" => instructions::run(rest),
         Some((verb, _)) if verb != "help" && verb != "--help" => {
             bail!("there is no chore {verb:?}\n\n{USAGE}")
         }

@@ -9,14 +9,15 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, program, root, run as must_run, run_watched, target_dir};
+use crate::instructions;
 use crate::service::Service;
 use crate::tools;
 
 /// How many things a check looked at, and how many of them failed.
 #[derive(Clone, Copy, Default)]
-struct Count {
-    passed: u64,
-    failed: u64,
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
 }
 
 const ONE: Count = Count {
@@ -85,6 +86,11 @@ const CHECKS: &[Check] = &[
         says: "schemathesis finds no server error and no undocumented answer",
         run: api,
     },
+    Check {
+        name: "instructions",
+        says: "no hot path takes over 10 % more instructions than it did",
+        run: instructions::check,
+    },
 ];
 
 /// `cargo xtask test`.
@@ -92,7 +98,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let chosen = chosen(args)?;
     let Some(chosen) = chosen else {
         for check in CHECKS {
-            println!("{:10} {}", check.name, check.says);
+            println!("{:12} {}", check.name, check.says);
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -111,7 +117,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         total.passed += count.passed;
         total.failed += count.failed;
         report.push(format!(
-            "{:10} {:>5} passed {:>3} failed  {:>4} s",
+            "{:12} {:>5} passed {:>3} failed  {:>4} s",
             check.name,
             count.passed,
             count.failed,

@@ -34,6 +34,17 @@ pub(crate) const PYTHON: SystemTool = SystemTool {
     probe: &["-c", "import ensurepip, venv"],
     package: "python3-venv",
 };
+/// Counts instructions. Whether it can is tried: on a processor it does not know it cannot.
+pub(crate) const VALGRIND: SystemTool = SystemTool {
+    program: "valgrind",
+    probe: &[
+        "--tool=callgrind",
+        "--callgrind-out-file=/dev/null",
+        "--quiet",
+        "true",
+    ],
+    package: "valgrind",
+};
 
 impl SystemTool {
     /// The program, installed by apt where it is missing and we may.

@@ -1,0 +1,256 @@
+//! Hides how the instructions of the hot paths are counted: each runs alone under callgrind, so
+//! often and twice as often, and the difference is what the path takes.
+//!
+//! A count is the same on a busy machine and on an idle one, which a time is not. It says nothing
+//! about waiting (disks, locks), and valgrind's processor has no SHA extensions: `cargo bench`
+//! says what a path takes in time.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::baseline::{Baseline, Counts, Verdict, compare};
+use crate::command::{cargo, output, program, root, target_dir};
+use crate::test::Count;
+use crate::tools;
+
+/// The name that a floor's benches go by.
+const BENCH: &str = "hot_paths";
+
+/// The counts of before.
+const BASELINE: &str = "benches/instructions.toml";
+
+/// `cargo xtask instructions`.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    match args {
+        [] => Ok(match check()?.failed {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }),
+        [write] if write == "--write" => {
+            let text = count()?.text();
+            std::fs::write(path_of_baseline(), &text)
+                .with_context(|| format!("cannot write {BASELINE}"))?;
+            println!("{text}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("`cargo xtask instructions` knows --write, not {other:?}"),
+    }
+}
+
+/// Counts all paths and holds them against the baseline.
+pub(crate) fn check() -> Result<Count> {
+    let baseline = std::fs::read_to_string(path_of_baseline())
+        .map_err(anyhow::Error::from)
+        .and_then(|text| Baseline::parse(&text))
+        .with_context(|| {
+            format!("cannot read {BASELINE}; `cargo xtask instructions --write` makes it anew")
+        })?;
+    let counted = count()?;
+    let findings = compare(&baseline.counts, &counted.counts);
+    let mut count = Count::default();
+    for finding in &findings {
+        println!("{finding}");
+        if finding.verdict.is_failure() {
+            count.failed += 1;
+        } else {
+            count.passed += 1;
+        }
+    }
+    if count.failed > 0 && baseline.counted_with != counted.counted_with {
+        println!(
+            "The baseline was counted with {}; here it is {}. That alone may be a reason.",
+            baseline.counted_with, counted.counted_with
+        );
+    }
+    if findings
+        .iter()
+        .any(|f| matches!(f.verdict, Verdict::More { .. }))
+    {
+        println!(
+            "callgrind_annotate shows where they go, given a file of {}.",
+            notes().display()
+        );
+    }
+    Ok(count)
+}
+
+fn path_of_baseline() -> PathBuf {
+    root().join(BASELINE)
+}
+
+/// What callgrind leaves of each path.
+fn notes() -> PathBuf {
+    target_dir().join("instructions")
+}
+
+/// Builds the benches and counts every path in them.
+fn count() -> Result<Baseline> {
+    let valgrind = tools::VALGRIND.get()?;
+    std::fs::create_dir_all(notes())?;
+    let mut counts = Counts::new();
+    let benches = build()?;
+    println!("counting, which takes about a minute");
+    for bench in benches {
+        let names = quiet(program(&bench, &["--paths"]))?;
+        for line in names.lines() {
+            let named = line
+                .rsplit_once(' ')
+                .and_then(|(name, runs)| Some((name, runs.parse::<u64>().ok()?)));
+            let (name, runs) = named.with_context(|| format!("{line:?} names no path"))?;
+            let count = per_run(valgrind, &bench, name, runs)?;
+            if counts.insert(name.to_owned(), count).is_some() {
+                bail!("two paths are called {name:?}");
+            }
+        }
+    }
+    Ok(Baseline {
+        counted_with: counted_with(valgrind)?,
+        counts,
+    })
+}
+
+/// Builds the benches as they would be timed; their programs.
+fn build() -> Result<Vec<PathBuf>> {
+    let messages = output(cargo(&[
+        "bench",
+        "--workspace",
+        "--bench",
+        BENCH,
+        "--no-run",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+    ]))?;
+    let programs = programs(&messages)?;
+    if programs.is_empty() {
+        bail!("cargo built no bench called {BENCH}");
+    }
+    Ok(programs)
+}
+
+/// The programs of the benches among cargo's messages.
+fn programs(messages: &str) -> Result<Vec<PathBuf>> {
+    let mut programs = Vec::new();
+    for line in messages.lines() {
+        let message: Value = serde_json::from_str(line)
+            .with_context(|| format!("cargo said what is not JSON: {line}"))?;
+        let is_bench = message["target"]["kind"]
+            .as_array()
+            .is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench"));
+        if is_bench && let Some(program) = message["executable"].as_str() {
+            programs.push(program.into());
+        }
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+/// The instructions of one run of a path: starting and setting up are in both counts, and so in
+/// neither's excess over the other.
+fn per_run(valgrind: &str, bench: &Path, name: &str, runs: u64) -> Result<u64> {
+    let once = total(valgrind, bench, name, runs)?;
+    let twice = total(valgrind, bench, name, 2 * runs)?;
+    twice
+        .checked_sub(once)
+        .and_then(|instructions| instructions.checked_div(runs))
+        .with_context(|| format!("{name} takes less when it is run twice as often"))
+}
+
+/// The instructions of a program that runs a path so often.
+fn total(valgrind: &str, bench: &Path, name: &str, runs: u64) -> Result<u64> {
+    let note = notes().join(format!("{}.out", name.replace('/', ".")));
+    let mut command = program(valgrind, &["--tool=callgrind", "--quiet"]);
+    command
+        .arg(format!("--callgrind-out-file={}", note.display()))
+        .arg(bench)
+        .args(["--count", name, &runs.to_string()])
+        // The same wherever it is counted, but for where valgrind is found.
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    quiet(command)?;
+    let note = std::fs::read_to_string(&note).context("callgrind left no count")?;
+    instructions(&note).context("callgrind's count cannot be read")
+}
+
+/// The sum in callgrind's own format.
+fn instructions(note: &str) -> Option<u64> {
+    if !note.lines().any(|line| line == "events: Ir") {
+        return None;
+    }
+    let totals = note
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))?;
+    totals.trim().parse().ok()
+}
+
+fn counted_with(valgrind: &str) -> Result<String> {
+    let version = |name: &str| -> Result<String> {
+        Ok(quiet(program(name, &["--version"]))?.trim().to_owned())
+    };
+    Ok(format!(
+        "{}, {}, {}",
+        version("rustc")?,
+        version(valgrind)?,
+        std::env::consts::ARCH
+    ))
+}
+
+/// What a program prints; nothing is shown unless it fails.
+fn quiet(mut command: Command) -> Result<String> {
+    let done = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    if !done.status.success() {
+        bail!(
+            "{command:?} ended with {}: {}",
+            done.status,
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_is_read_out_of_callgrinds_format() {
+        let note = |events: &str, totals: &str| {
+            format!(
+                "# callgrind format\nversion: 1\ncmd: x --count a/b 3\npart: 1\n\n\
+                 events: {events}\nsummary: 41\n\nob=(1) /lib/ld.so\nfn=(1) start\n0 20\n\n{totals}\n"
+            )
+        };
+        for (note, expected) in [
+            (note("Ir", "totals: 126557"), Some(126_557)),
+            (note("Ir", "totals: 0"), Some(0)),
+            (note("Ir", "totals: "), None),
+            (note("Ir", "totals: 12 34"), None),
+            (note("Ir", ""), None),
+            (note("Ir Dr", "totals: 126557"), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(instructions(&note), expected, "{note}");
+        }
+    }
+
+    #[test]
+    fn the_benches_are_found_among_cargos_messages() {
+        let messages = [
+            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"vk_model"},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["bench"],"name":"hot_paths"},"executable":"/b/hot_paths-2"}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"x"},"executable":"/b/x"}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["bench"],"name":"hot_paths"},"executable":"/b/hot_paths-1"}"#,
+            r#"{"reason":"build-finished","success":true}"#,
+        ];
+        let found = programs(&messages.join("\n")).unwrap();
+        assert_eq!(
+            found,
+            ["/b/hot_paths-1", "/b/hot_paths-2"].map(PathBuf::from)
+        );
+        assert!(programs("warning: something").is_err());
+    }
+}
