@@ -16,6 +16,9 @@ const CONNECTIONS: usize = 256;
 /// How long events are published before those that count, in seconds: connections are made then.
 const WARM_UP: f64 = 1.5;
 
+/// How late events may be sent before their latencies are those of a queue, in milliseconds.
+const KEPT_WITHIN: f64 = 100.0;
+
 /// A schedule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
@@ -98,6 +101,14 @@ pub(crate) async fn measure(
         peak_mb: used.peak.own,
         shares: used.shares,
     })
+}
+
+impl Latency {
+    /// Whether the schedule was kept: where it was not, more was published than the machine could
+    /// take, and the latencies tell how long that went on, and nothing else.
+    pub(crate) fn kept_pace(&self) -> bool {
+        self.sent.p99 <= KEPT_WITHIN
+    }
 }
 
 impl Schedule {

@@ -5,6 +5,7 @@ use super::tables;
 use crate::figures::Figures;
 use crate::figures::{grouped, millions};
 use crate::goals::goals;
+use crate::measure::latency::Latency;
 use crate::measure::throughput::Workload;
 use crate::receiver::SLOW;
 use crate::run::Part;
@@ -114,10 +115,20 @@ fn latency(figures: &Figures) -> Option<String> {
              ![Latency by schedule](performance/latency.svg)\n\n\
              Events by a schedule that waits for nobody, for one endpoint: from the moment an event was *due* to be published\n\
              to its arrival at the receiver, by the same clock, so that a late start counts too (no coordinated\n\
-             omission). The load generator's own lateness is in it, and shown.\n\n{}",
+             omission). The load generator's own lateness is in it, and shown.{}\n\n{}",
+            outrun(figures.open.iter().flat_map(|open| &open.rounds)),
             tables::latency(figures)
         )
     })
+}
+
+/// Says so where the machine could not take what was published.
+fn outrun<'a>(mut spans: impl Iterator<Item = &'a Latency>) -> &'static str {
+    if spans.all(Latency::kept_pace) {
+        return "";
+    }
+    "\n\n**The machine could not keep at least one of these schedules in this run: its latencies are those of a queue that \
+     grew, and say nothing about the service at a load it can take.**"
 }
 
 fn hanging(figures: &Figures) -> Option<String> {
@@ -126,8 +137,9 @@ fn hanging(figures: &Figures) -> Option<String> {
             "### One endpoint of 1,000 hanging\n\n\
              100 teams with ten endpoints each, 1,000 events a second by a schedule, each to the ten endpoints of its team; then\n\
              the same with one endpoint that takes requests and never answers, once it holds all the places it may.\n\
-             Latencies of all others, {} spans of each by turns:\n\n{}",
+             Latencies of all others, {} spans of each by turns.{}\n\n{}",
             figures.hanging.len(),
+            outrun(figures.hanging.iter().flat_map(|pair| [&pair.none, &pair.one])),
             tables::hanging(figures)
         )
     })
