@@ -22,11 +22,13 @@ const BATCH: usize = 100;
 
 fn main() -> ExitCode {
     vk_hot_path::measure("store", |paths| {
-        for (name, endpoints) in [
-            ("accept-100-for-1-endpoint", 1),
-            ("accept-100-for-10-endpoints", 10),
+        // What is accepted here piles up, and a store with a pile works otherwise than one that
+        // keeps up: so few runs that there is none.
+        for (name, endpoints, runs) in [
+            ("accept-100-for-1-endpoint", 1, 4),
+            ("accept-100-for-10-endpoints", 10, 2),
         ] {
-            paths.add(name, 4, || {
+            paths.add(name, runs, || {
                 let scene = Scene::new(endpoints);
                 move || scene.accept()
             });
@@ -38,6 +40,10 @@ fn main() -> ExitCode {
                 move || accepting.accept(),
                 move |deliveries| scene.settle(deliveries),
             )
+        });
+        paths.add("accept-and-settle-100-for-10-endpoints", 2, || {
+            let scene = Scene::new(10);
+            move || scene.settle(scene.accept())
         });
     })
 }
@@ -82,7 +88,7 @@ impl Scene {
         }
     }
 
-    /// Accepts a batch of events; the first delivery of each.
+    /// Accepts a batch of events; their deliveries.
     fn accept(&self) -> Vec<DeliveryId> {
         let acceptance = Acceptance {
             event: NewEvent {
@@ -96,20 +102,22 @@ impl Scene {
         };
         let accepting = self.store.accept(self.team, vec![acceptance; BATCH], NOW);
         let accepted = self.runtime.block_on(accepting).expect("room for them");
-        accepted.iter().map(|event| event.delivery(0)).collect()
+        accepted
+            .iter()
+            .flat_map(|event| (0..event.deliveries).map(|index| event.delivery(index)))
+            .collect()
     }
 
     /// Settles deliveries at their first attempt.
     fn settle(&self, deliveries: Vec<DeliveryId>) {
         let settlements = deliveries.into_iter().map(delivered).collect();
-        let progress = EndpointProgress {
-            endpoint: self.endpoints[0],
+        let progress = self.endpoints.iter().map(|endpoint| EndpointProgress {
+            endpoint: *endpoint,
             health: Some(Health::default()),
             last_delivery_at: NOW,
-        };
-        let settling = self
-            .store
-            .settle(Arc::new(settlements), Arc::new(vec![progress]));
+        });
+        let progress = progress.collect();
+        let settling = self.store.settle(Arc::new(settlements), Arc::new(progress));
         self.runtime.block_on(settling).expect("room for them");
     }
 }
