@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use model::attempt::RESPONSE_BODY_MAX;
 use tokio::time::Instant;
 
-use crate::exchange::Response;
+use crate::exchange::{Request, Response};
 use crate::receiver_url::ReceiverUrl;
 use crate::stream::{Gauge, HEAD_MAX, INTERIM_MAX, Stream, Wire};
 
@@ -125,23 +125,22 @@ impl Connection {
         self.reusable && self.driver.is_some() && self.sender.is_ready()
     }
 
-    /// Sends a `POST` to `url`, which is of this connection's origin, and reads the answer into
-    /// `received`.
+    /// Sends `request`, which is to this connection's origin, and reads the answer into `received`.
     pub(crate) async fn post(
         &mut self,
-        url: &ReceiverUrl,
-        mut headers: HeaderMap,
-        body: Bytes,
+        request: &Request<'_>,
         received: &mut Received,
     ) -> Result<(), Broken> {
         self.reusable = false;
         self.gauge.begin();
+        let mut headers = (request.headers)();
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
-        headers.insert(HOST, url.authority().clone());
+        headers.insert(HOST, request.url.authority().clone());
+        let (target, body) = (request.url.target().clone(), request.body.clone());
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = url.target().clone();
+        *request.uri_mut() = target;
         *request.headers_mut() = headers;
         let gauge = self.gauge.clone();
         hyper::ext::on_informational(&mut request, move |_| gauge.count_interim());
@@ -291,7 +290,13 @@ mod tests {
                 .await
                 .unwrap();
             let mut received = Received::default();
-            let post = connection.post(&url, HeaderMap::new(), Bytes::new(), &mut received);
+            let request = Request {
+                url: &url,
+                headers: &HeaderMap::new,
+                body: Bytes::new(),
+                deadline: Instant::now(),
+            };
+            let post = connection.post(&request, &mut received);
             let broken = post.await.unwrap_err();
             let failure = failure::broken(&url, &broken, connection.gauge());
             assert_eq!(failure.reason, Reason::InvalidResponse, "{broken:?}");
