@@ -119,13 +119,17 @@ impl Connection {
     }
 
     /// Whether the connection is open, its last exchange is wholly over, and nothing has come on it
-    /// since. Asks the socket.
+    /// since. Asks the socket, and leaves no waker behind: the next request, or what comes on the
+    /// idle connection, would else wake the task that used it last.
     pub(crate) fn is_idle(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
         self.reusable && self.driver.is_some() && self.sender.is_ready()
     }
 
     /// Sends `request`, which is to this connection's origin, and reads the answer into `received`.
+    ///
+    /// The first step on the connection, before anything is written, looks whether the receiver
+    /// has closed it or has spoken unasked: then nothing is sent.
     pub(crate) async fn post(
         &mut self,
         request: &Request<'_>,
