@@ -44,11 +44,13 @@ struct Idle {
 }
 
 impl Connections {
-    /// A connection for `url` that is open and fit for use, where there is one.
+    /// A connection for `url` that was open when it was last looked at, where there is one.
+    /// Whether it still is shows when it is used.
     pub(crate) fn take(&self, url: &ReceiverUrl) -> Option<Connection> {
+        let now = Instant::now();
         let mut pool = lock(&self.pool);
-        while let Some(mut idle) = pool.idle.pop() {
-            if idle.connection.url().same_origin(url) && idle.is_fit(Instant::now()) {
+        while let Some(idle) = pool.idle.pop() {
+            if idle.connection.url().same_origin(url) && idle.is_young(now) {
                 return Some(idle.connection);
             }
         }
@@ -83,10 +85,13 @@ impl Connections {
 }
 
 impl Idle {
-    fn is_fit(&mut self, now: Instant) -> bool {
+    fn is_young(&self, now: Instant) -> bool {
         now.duration_since(self.since) < IDLE_AGE_MAX
             && now.duration_since(self.connection.opened()) < AGE_MAX
-            && self.connection.is_idle()
+    }
+
+    fn is_fit(&mut self, now: Instant) -> bool {
+        self.is_young(now) && self.connection.is_idle()
     }
 }
 

@@ -29,8 +29,10 @@ pub enum Probe {
 pub struct Request<'a> {
     /// Where to.
     pub url: &'a ReceiverUrl,
-    /// All headers but `Host` and `Content-Length`, which are derived from the URL and the body.
-    pub headers: HeaderMap,
+    /// Makes all headers but `Host` and `Content-Length`, which are derived from the URL and the
+    /// body: the same ones each time. Asked once, and once more where a connection that was kept
+    /// turns out to be closed, since what is sent is used up.
+    pub headers: &'a (dyn Fn() -> HeaderMap + Sync),
     /// The body.
     pub body: Bytes,
     /// When the attempt is over, whatever phase it is in.

@@ -20,7 +20,9 @@ pub(crate) const INTERIM_MAX: u32 = 10;
 /// under hyper writes it; both live in one task, so relaxed order is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
+    /// Bytes that came once the request was on its way: what comes before is no answer to it.
     received: AtomicUsize,
+    asked: AtomicBool,
     interim: AtomicU32,
     in_body: AtomicBool,
     sent: AtomicBool,
@@ -31,6 +33,7 @@ impl Gauge {
     /// A new exchange begins.
     pub(crate) fn begin(&self) {
         self.received.store(0, Relaxed);
+        self.asked.store(false, Relaxed);
         self.interim.store(0, Relaxed);
         self.in_body.store(false, Relaxed);
         self.sent.store(false, Relaxed);
@@ -70,6 +73,12 @@ impl Gauge {
     /// How many interim answers came.
     pub(crate) fn interim(&self) -> u32 {
         self.interim.load(Relaxed)
+    }
+
+    fn count(&self, bytes: usize) {
+        if self.asked.load(Relaxed) {
+            self.received.fetch_add(bytes, Relaxed);
+        }
     }
 
     fn may_read(&self) -> bool {
@@ -133,9 +142,7 @@ impl AsyncRead for Stream {
             Wire::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Wire::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
         };
-        this.gauge
-            .received
-            .fetch_add(buf.filled().len() - before, Relaxed);
+        this.gauge.count(buf.filled().len() - before);
         let ended = match &polled {
             Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
             // Many TLS servers close without saying goodbye (close_notify). That is an end like
@@ -163,6 +170,7 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.gauge.asked.store(true, Relaxed);
         if this.write_error.is_some() {
             return Poll::Ready(Ok(buf.len()));
         }
@@ -179,6 +187,7 @@ impl AsyncWrite for Stream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.gauge.asked.store(true, Relaxed);
         let len = bufs.iter().map(|buf| buf.len()).sum();
         if this.write_error.is_some() {
             return Poll::Ready(Ok(len));

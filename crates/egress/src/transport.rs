@@ -5,8 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderMap;
 use model::attempt::Timings;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -152,18 +150,15 @@ impl Egress {
     async fn attempt(
         &self,
         connections: &Connections,
-        url: &ReceiverUrl,
-        headers: HeaderMap,
-        body: Bytes,
+        request: &Request<'_>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
+        let url = request.url;
         if !url.is_encrypted() && !self.policy.allow_http {
             return Err(failure::unencrypted(url));
         }
         if let Some(kept) = connections.take(url) {
-            let copy = (headers.clone(), body.clone());
-            let again = self.converse(connections, kept, url, copy.0, copy.1, progress);
-            match again.await {
+            match self.converse(connections, kept, request, progress).await {
                 Err(_) if !progress.answered() => {
                     // The receiver closed it, as it may at any time, before or while the request
                     // was on its way. That is no failure of the receiver's yet.
@@ -172,8 +167,9 @@ impl Egress {
                 result => return result,
             }
         }
-        let connection = self.open(url, progress).await?;
-        self.converse(connections, connection, url, headers, body, progress)
+        // Boxed, because it is large and rare: every exchange has this one's memory.
+        let connection = Box::pin(self.open(url, progress)).await?;
+        self.converse(connections, connection, request, progress)
             .await
     }
 
@@ -182,24 +178,19 @@ impl Egress {
         &self,
         connections: &Connections,
         mut connection: Connection,
-        url: &ReceiverUrl,
-        headers: HeaderMap,
-        body: Bytes,
+        request: &Request<'_>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         progress.phase = Phase::Exchanging;
         progress.remote = Some(connection.remote());
         progress.gauge = Some(connection.gauge().clone());
         progress.begun = Some(Instant::now());
-        let result = connection
-            .post(url, headers, body, &mut progress.received)
-            .await;
-        match result {
+        match connection.post(request, &mut progress.received).await {
             Ok(()) => {
                 connections.park(connection, &self.idle_places);
                 Ok(())
             }
-            Err(broken) => Err(failure::broken(url, &broken, connection.gauge())),
+            Err(broken) => Err(failure::broken(request.url, &broken, connection.gauge())),
         }
     }
 
@@ -308,19 +299,13 @@ impl Transport for Egress {
         request: Request<'a>,
     ) -> BoxFuture<'a, Exchange> {
         Box::pin(async move {
-            let Request {
-                url,
-                headers,
-                body,
-                deadline,
-            } = request;
             let mut progress = Progress::default();
-            let attempt = self.attempt(connections, url, headers, body, &mut progress);
-            let result = match tokio::time::timeout_at(deadline, attempt).await {
+            let attempt = self.attempt(connections, &request, &mut progress);
+            let result = match tokio::time::timeout_at(request.deadline, attempt).await {
                 Ok(result) => result,
                 Err(_) => {
                     let gauge = progress.gauge.as_deref();
-                    Err(failure::timed_out(url, progress.phase, gauge))
+                    Err(failure::timed_out(request.url, progress.phase, gauge))
                 }
             };
             progress.into_exchange(result)

@@ -67,16 +67,12 @@ async fn attempt(
     let exchange = match &target.url {
         Err(problem) => refused(&problem.sentence),
         Ok(url) => {
-            let headers = house
-                .headers
-                .of(target, &delivery, started_at, house.store.codec());
-            let body = delivery.body.clone();
-            let deadline = started + house.options.attempt_timeout;
+            let signed = Signed::new(target, &delivery, started_at, house.store.codec());
             let request = Request {
                 url,
-                headers,
-                body,
-                deadline,
+                headers: &|| house.headers.of(&signed),
+                body: delivery.body.clone(),
+                deadline: started + house.options.attempt_timeout,
             };
             house.transport.exchange(&target.connections, request).await
         }
@@ -233,51 +229,82 @@ impl HeaderNames {
     }
 
     /// All headers of one attempt (contract A, "Headers of every delivery", and B, "Also sent").
-    fn of(
-        &self,
-        target: &Target,
-        delivery: &DueDelivery,
-        now: Timestamp,
-        codec: &IdCodec,
-    ) -> HeaderMap {
-        let seconds = now.as_seconds();
-        let mut id = [0; Hyphenated::LENGTH];
-        let id: &str = codec.uuid(delivery.id).hyphenated().encode_lower(&mut id);
-        let body = &delivery.body;
-        let current = target.current.vantagekit(seconds, body);
-        let standard = target.current.standard(id, seconds, body);
-        let in_use = || target.previous.iter().filter(|(_, until)| now < *until);
-
+    fn of(&self, signed: &Signed) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(12);
-        match in_use().next() {
-            None => {
-                headers.insert(self.signature.clone(), ascii(current.as_ref()));
-                headers.insert(WEBHOOK_SIGNATURE, ascii(standard.as_ref()));
-            }
-            Some((oldest, _)) => {
-                let old = oldest.vantagekit(seconds, body);
-                headers.insert(self.signature.clone(), ascii(old.as_ref()));
-                headers.insert(self.signature_next.clone(), ascii(current.as_ref()));
-                let mut all = standard.to_string();
-                for (keys, _) in in_use() {
-                    all.push(' ');
-                    all.push_str(keys.standard(id, seconds, body).as_ref());
-                }
-                headers.insert(WEBHOOK_SIGNATURE, ascii(&all));
-            }
+        headers.insert(self.signature.clone(), signed.signature.clone());
+        if let Some(next) = &signed.signature_next {
+            headers.insert(self.signature_next.clone(), next.clone());
         }
-        headers.insert(self.timestamp.clone(), HeaderValue::from(seconds));
-        headers.insert(self.event.clone(), ascii(&delivery.event_type));
-        headers.insert(self.delivery.clone(), ascii(id));
-        headers.insert(WEBHOOK_ID, ascii(id));
-        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
+        headers.insert(WEBHOOK_SIGNATURE, signed.standard.clone());
+        headers.insert(self.timestamp.clone(), signed.timestamp.clone());
+        headers.insert(self.event.clone(), signed.event.clone());
+        headers.insert(self.delivery.clone(), signed.id.clone());
+        headers.insert(WEBHOOK_ID, signed.id.clone());
+        headers.insert(WEBHOOK_TIMESTAMP, signed.timestamp.clone());
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(USER_AGENT, self.user_agent.clone());
         headers
     }
 }
 
-fn ascii(text: &str) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes()))
-        .expect("hex, base64, UUIDs and the catalog's type names are visible ASCII")
+/// What an attempt's headers say of it, made once for all its tries.
+struct Signed {
+    signature: HeaderValue,
+    signature_next: Option<HeaderValue>,
+    /// The signatures of Standard Webhooks, of all secrets in use.
+    standard: HeaderValue,
+    timestamp: HeaderValue,
+    event: HeaderValue,
+    id: HeaderValue,
+}
+
+impl Signed {
+    fn new(target: &Target, delivery: &DueDelivery, now: Timestamp, codec: &IdCodec) -> Self {
+        let seconds = now.as_seconds();
+        let mut id = [0; Hyphenated::LENGTH];
+        let id: &str = codec.uuid(delivery.id).hyphenated().encode_lower(&mut id);
+        let body = &delivery.body;
+        let timestamp = seconds.to_string();
+        let mut signature = target.current.vantagekit(seconds, body);
+        let mut signature_next = None;
+        let standard = target.current.standard(id, seconds, body);
+        let mut standard = standard.as_str().to_owned();
+        for (keys, _) in target.previous.iter().filter(|(_, until)| now < *until) {
+            if signature_next.is_none() {
+                // While secrets are being replaced the oldest goes on signing.
+                let oldest = keys.vantagekit(seconds, body);
+                signature_next = Some(std::mem::replace(&mut signature, oldest));
+            }
+            standard.push(' ');
+            standard.push_str(keys.standard(id, seconds, body).as_str());
+        }
+        let texts = [
+            signature.as_str(),
+            &standard,
+            &timestamp,
+            &delivery.event_type,
+            id,
+        ];
+        let [signature, standard, timestamp, event, id] = values(texts);
+        Self {
+            signature,
+            signature_next: signature_next.map(|next| {
+                let [next] = values([next.as_str()]);
+                next
+            }),
+            standard,
+            timestamp,
+            event,
+            id,
+        }
+    }
+}
+
+/// Header values of these texts, which share one piece of memory.
+fn values<const N: usize>(texts: [&str; N]) -> [HeaderValue; N] {
+    let mut rest = Bytes::from(texts.concat());
+    texts.map(|text| {
+        HeaderValue::from_maybe_shared(rest.split_to(text.len()))
+            .expect("hex, base64, UUIDs and the catalog's type names are visible ASCII")
+    })
 }

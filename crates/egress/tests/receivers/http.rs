@@ -213,6 +213,7 @@ fn table() -> Vec<(String, Then, Expect)> {
 
     // Heads without end.
     row(&format!("{ok}{}\r\n", headers(98)), Close, answer(200, ""));
+    row(&format!("{ok}{}\r\n", headers(100)), Close, answer(200, ""));
     row(
         &format!("{ok}{}\r\n", headers(101)),
         Stay,

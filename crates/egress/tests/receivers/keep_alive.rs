@@ -249,6 +249,45 @@ async fn a_kept_connection_that_dies_unanswered_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn what_is_sent_again_is_the_very_same() {
+    let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let address = peer(move |mut stream, number| {
+        let seen = seen.clone();
+        async move {
+            // The first connection dies on its second request, which it has read.
+            for dies in [false, number == 0] {
+                let Some(request) = read_request(&mut stream).await else {
+                    break;
+                };
+                seen.send((number, request)).unwrap();
+                if dies {
+                    return stream.set_zero_linger();
+                }
+                stream.write_all(OK).await?;
+            }
+            Ok(())
+        }
+    })
+    .await;
+    let (egress, connections) = (egress(None, None), Connections::default());
+    let url = url(format!("http://{address}/path?query"));
+    for _ in 0..2 {
+        assert_eq!(
+            response(post(&egress, &connections, &url).await).status,
+            200
+        );
+    }
+    let mut tries = Vec::new();
+    while let Ok(one) = requests.try_recv() {
+        tries.push(one);
+    }
+    let connections: Vec<usize> = tries.iter().map(|(connection, _)| *connection).collect();
+    assert_eq!(connections, [0, 0, 1]);
+    assert!(tries[0].1.contains("content-type: application/json\r\n"));
+    assert_eq!(tries[1].1, tries[2].1);
+}
+
+#[tokio::test]
 async fn a_connection_is_kept_only_after_a_whole_response() {
     for answer in [
         "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned(),

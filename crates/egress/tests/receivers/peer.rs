@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use model::attempt::Reason;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -56,11 +57,13 @@ pub(crate) async fn post_with(
     body: Bytes,
     deadline: Duration,
 ) -> Exchange {
-    let mut headers = HeaderMap::new();
-    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    let headers = || {
+        let json = HeaderValue::from_static("application/json");
+        HeaderMap::from_iter([(CONTENT_TYPE, json)])
+    };
     let request = Request {
         url,
-        headers,
+        headers: &headers,
         body,
         deadline: tokio::time::Instant::now() + deadline,
     };

@@ -104,10 +104,12 @@ impl Scripted {
 impl Transport for Scripted {
     fn exchange<'a>(&'a self, _: &'a Connections, request: Request<'a>) -> BoxFuture<'a, Exchange> {
         let url = request.url.as_str().to_owned();
+        let headers = (request.headers)();
+        assert_eq!(headers, (request.headers)(), "a second try has the same");
         self.seen.lock().unwrap().push(Seen {
             url: url.clone(),
             at: self.began.elapsed().as_millis(),
-            headers: request.headers,
+            headers,
             body: request.body,
         });
         let answer = self.answer(&url);
