@@ -18,6 +18,11 @@ use crate::sender::Settled;
 
 /// The most outcomes in one commit.
 const BATCH: usize = 1024;
+/// How many outcomes are enough for a commit, and how long fewer wait for more to join them. Recording
+/// costs a commit mostly the pages it touches, hardly the outcomes in it, and nobody waits for it: a
+/// retry is due by when its attempt failed, and a lane has places for more than this.
+const ENOUGH: usize = 128;
+const GATHERED: Duration = Duration::from_millis(3);
 /// How many outcomes may wait for the recorder; more make the senders wait.
 pub(crate) const QUEUE: usize = 2 * BATCH;
 /// The first and the longest wait after the store could not take a batch.
@@ -36,6 +41,14 @@ pub(crate) async fn record_all(
             biased;
             count = outcomes.recv_many(&mut batch, BATCH) => if count == 0 { return },
             () = house.closed.cancelled() => return,
+        }
+        if batch.len() < ENOUGH && !house.closing.is_cancelled() {
+            tokio::time::sleep(GATHERED).await;
+            while batch.len() < BATCH
+                && let Ok(settled) = outcomes.try_recv()
+            {
+                batch.push(settled);
+            }
         }
         // Deleted endpoints are forgotten here, now and then, rather than on every deletion.
         if health.len() > 2 * house.roster.lane_count() + BATCH {

@@ -1,6 +1,7 @@
 //! Hides how the outcomes of attempts are recorded: attempt, delivery and health in one unit, which
 //! may be run twice, and which never overrules what somebody asked for meanwhile.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::attempt::Attempt;
@@ -134,8 +135,10 @@ impl Store {
             }
         }
         drop(fresh);
+        let mut addresses = Addresses::default();
         for settlement in settlements {
-            add_attempt(&mut unit, settlement.delivery, &settlement.attempt)?;
+            let (delivery, attempt) = (settlement.delivery, &settlement.attempt);
+            add_attempt(&mut unit, delivery, attempt, &mut addresses)?;
         }
         for progress in progress {
             add_progress(&mut unit, progress);
@@ -144,7 +147,30 @@ impl Store {
     }
 }
 
-fn add_attempt(unit: &mut Unit, delivery: DeliveryId, attempt: &Attempt) -> Result<(), StoreError> {
+/// The text of the address before: many attempts one after the other reach the same one, and writing
+/// it out took a twelfth of all it takes to record an attempt.
+#[derive(Default)]
+struct Addresses(Option<(IpAddr, Arc<str>)>);
+
+impl Addresses {
+    fn text(&mut self, address: IpAddr) -> Arc<str> {
+        match &self.0 {
+            Some((last, text)) if *last == address => Arc::clone(text),
+            _ => {
+                let text: Arc<str> = address.to_string().into();
+                self.0 = Some((address, Arc::clone(&text)));
+                text
+            }
+        }
+    }
+}
+
+fn add_attempt(
+    unit: &mut Unit,
+    delivery: DeliveryId,
+    attempt: &Attempt,
+    addresses: &mut Addresses,
+) -> Result<(), StoreError> {
     let headers = match attempt.response_headers.as_slice() {
         [] => Value::Null,
         headers => serde_json::to_string(headers)
@@ -165,7 +191,7 @@ fn add_attempt(unit: &mut Unit, delivery: DeliveryId, attempt: &Attempt) -> Resu
             attempt.detail.clone().into(),
             attempt
                 .remote_addr
-                .map(|address| address.to_string())
+                .map(|address| addresses.text(address))
                 .into(),
             timings.dns_ms.into(),
             timings.connect_ms.into(),
