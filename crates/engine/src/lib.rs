@@ -7,7 +7,8 @@
 //! - [`clock`]: where the time comes from;
 //! - `house`: what the rooms share, and how all of it ends;
 //! - `roster`: who is who, without asking the store;
-//! - `publish`: match, commit, offer; `changes`: what is changed by hand;
+//! - `publish`: match, commit, offer; `changes`: what is changed by hand; `to_the_end`: neither is
+//!   left half done;
 //! - `lane`: one endpoint's deliveries, in order and in bounded memory;
 //! - `sender`: one attempt; `recorder`: many outcomes in one commit;
 //! - `puller`: reading from the store what is due; `wakeups`: the one timer;
@@ -23,10 +24,10 @@ mod puller;
 mod recorder;
 mod roster;
 mod sender;
+mod to_the_end;
 mod wakeups;
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ pub use clock::{Clock, SystemClock, VirtualClock};
 use house::House;
 use metrics::Metrics;
 use sender::HeaderNames;
+use to_the_end::to_the_end;
 
 /// How long an idempotency key is remembered (contract, `POST /v1/events`).
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -317,7 +319,7 @@ impl Engine {
     /// is gone. Notes that the key was used.
     pub fn bearer(&self, hash: &KeyHash) -> Option<Bearer> {
         let house = &self.house;
-        if let Some(entry) = house.roster.key(hash) {
+        if let Some((entry, team)) = house.roster.key(hash) {
             let now = house.clock.now();
             if entry
                 .key
@@ -326,7 +328,7 @@ impl Engine {
             {
                 return None;
             }
-            let team = house.roster.team(entry.key.team)?;
+            let team = team?;
             entry.note_use(now);
             return Some(Bearer::Team {
                 team,
@@ -567,18 +569,5 @@ impl Engine {
         if let Err(error) = self.house.store.touch_keys(used).await {
             tracing::warn!(%error, "cannot write down when API keys were last used; their next use will be");
         }
-    }
-}
-
-/// Runs work to its end even where the caller gives up waiting: a publisher that hangs up after
-/// the commit must not keep the event from its lanes, nor an edit from the roster.
-async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Nobody aborts these tasks, so the runtime is shutting down and drops us next.
-            Err(_) => std::future::pending().await,
-        },
     }
 }

@@ -12,7 +12,7 @@ use crate::lane::Lane;
 use crate::{IDEMPOTENCY_KEPT, Publication, Refusal};
 
 impl House {
-    /// Accepts events of a team. Runs to its end once begun (see `Engine::to_the_end`).
+    /// Accepts events of a team. Runs to its end once begun (see [`crate::to_the_end`]).
     pub(crate) async fn publish(
         self: Arc<Self>,
         team: TeamId,

@@ -90,8 +90,12 @@ impl Roster {
         self.read().lanes.len()
     }
 
-    pub(crate) fn key(&self, hash: &KeyHash) -> Option<Arc<KeyEntry>> {
-        self.read().keys.get(hash).cloned()
+    /// A key, and its team where that is still there.
+    pub(crate) fn key(&self, hash: &KeyHash) -> Option<(Arc<KeyEntry>, Option<Arc<Team>>)> {
+        let state = self.read();
+        let entry = state.keys.get(hash)?;
+        let team = state.teams.get(&entry.key.team);
+        Some((Arc::clone(entry), team.map(|entry| Arc::clone(&entry.team))))
     }
 
     pub(crate) fn is_operator(&self, hash: &KeyHash) -> bool {

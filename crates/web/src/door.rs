@@ -2,18 +2,20 @@
 //! how large, what a panic becomes, and the one line in the log.
 
 use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use engine::Bearer;
+use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::{Method, StatusCode};
 use model::rate::Quota;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::Service;
 
 use crate::App;
 use crate::authority::{self, Caller};
@@ -24,58 +26,81 @@ use crate::rate;
 const EVENTS: &str = "/v1/events";
 const BATCH: &str = "/v1/events/batch";
 
-/// Puts the door before the routes.
-pub(crate) fn enclose(routes: Router<App>, app: App) -> Router {
-    routes
-        .fallback(async || Problem::NotFound)
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(app.clone(), pass))
-        .with_state(app)
+/// The whole HTTP surface of the service: the door and the routes behind it. Cheap to clone.
+///
+/// It is no layer of the router's, as a layer costs each request several copies of the routes
+/// behind it.
+#[derive(Clone)]
+pub struct Api {
+    app: App,
+    routes: Router,
 }
 
-async fn pass(State(app): State<App>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let response = if is_api(uri.path()) {
-        pass_api(&app, request, next).await
-    } else {
-        next.run(request).await
-    };
-    app.answers.count(response.status());
-    // The path only: a query may carry a token.
-    log(&method, uri.path(), response.status(), started);
-    response
+impl Api {
+    /// Puts the door before the routes.
+    pub(crate) fn enclose(routes: Router<App>, app: App) -> Self {
+        let routes = routes
+            .fallback(async || Problem::NotFound)
+            .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+            .with_state(app.clone());
+        Self { app, routes }
+    }
+
+    /// Answers a request. Which of the routes answers it is found at once, so that the future does
+    /// not carry the request about.
+    pub fn answer(
+        &self,
+        mut request: Request,
+    ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
+        let started = Instant::now();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let app = self.app.clone();
+        let (quota, entered) = if is_api(uri.path()) {
+            enter(&app, &mut request)
+        } else {
+            (None, Ok(()))
+        };
+        let routed = entered.map(|()| self.routes.clone().call(request));
+        async move {
+            let mut response = match routed {
+                Ok(answer) => or_panicked(answer).await,
+                Err(problem) => problem.into_response(),
+            };
+            if let Some(quota) = quota {
+                rate::write_headers(&quota, response.headers_mut());
+            }
+            app.answers.count(response.status());
+            // The path only: a query may carry a token.
+            log(&method, uri.path(), response.status(), started);
+            Ok(response)
+        }
+    }
 }
 
 fn is_api(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/")
 }
 
-/// Everything under `/v1` needs a key, also what does not exist there.
-async fn pass_api(app: &App, mut request: Request, next: Next) -> Response {
+/// Everything under `/v1` needs a key, also what does not exist there. Puts who asks into the
+/// request; the quota of who asks is told whether it may enter or not.
+fn enter(app: &App, request: &mut Request) -> (Option<Quota>, Result<(), Problem>) {
     let caller = match authority::identify(app, request.headers()) {
         Ok(caller) => caller,
-        Err(problem) => return problem.into_response(),
+        Err(problem) => return (None, Err(problem)),
     };
-    let quota = count(app, &caller, &request);
-    let mut response = match quota {
+    let quota = count(app, &caller, request);
+    let entered = match quota {
         Some(quota) if !quota.allowed => {
             let wait = quota.resets_at.since(app.engine.clock().now());
-            Problem::RateLimited(wait).into_response()
+            Err(Problem::RateLimited(wait))
         }
-        _ if declares_too_much(&request) => {
-            Problem::too_large(body_max(request.uri().path())).into_response()
-        }
+        _ if declares_too_much(request) => Err(Problem::too_large(body_max(request.uri().path()))),
         _ => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            Ok(())
         }
     };
-    if let Some(quota) = quota {
-        rate::write_headers(&quota, response.headers_mut());
-    }
-    response
+    (quota, entered)
 }
 
 /// The quota of a team's key; the operator has none. Publishing does not count.
@@ -112,7 +137,15 @@ fn declares_too_much(request: &Request) -> bool {
     length > most as u64
 }
 
-fn panicked(panic: Box<dyn Any + Send>) -> Response {
+/// The answer, or a 500 where the handler panics.
+async fn or_panicked(answer: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Err(panic) => panicked(&*panic),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
     let what = panic
         .downcast_ref::<String>()
         .map(String::as_str)

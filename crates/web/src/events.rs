@@ -1,11 +1,13 @@
 //! Hides how events come in, singly or in batches, and how they are looked up again.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use bytes::Bytes;
 use engine::Publication;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use model::catalog::Catalog;
 use model::event::{self, data_of};
@@ -121,10 +123,10 @@ struct NewBatchEvent {
 async fn publish(
     publisher: Publisher,
     State(app): State<App>,
-    headers: HeaderMap,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
     RawJson(body): RawJson<BODY_MAX>,
 ) -> Result<Response, Problem> {
-    let idempotency_key = idempotency_key(&headers)?;
+    let idempotency_key = idempotency_key?;
     let event = event::parse_publication(&app.catalog, &body)?;
     let event_type = event.event_type.clone();
     let publication = Publication {
@@ -142,6 +144,18 @@ async fn publish(
         &event_type,
         codec,
     )))
+}
+
+/// What the header of that name says. A wrong one is refused only after the body was read: a client
+/// that is still sending would lose the answer.
+struct IdempotencyKey(Result<Option<String>, Problem>);
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(idempotency_key(&parts.headers)))
+    }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -1,6 +1,6 @@
 //! HTTP in: the JSON API with its OpenAPI document, and the first settings page.
 //!
-//! [`router`] is all the binary needs; who listens and when it stops is its business. A handler
+//! [`api`] is all the binary needs; who listens and when it stops is its business. A handler
 //! is extract → one verb of the engine or the store → render. Rooms, in reading order:
 //!
 //! - `door`: what happens to every request before and after its handler;
@@ -37,11 +37,11 @@ mod token;
 
 use std::sync::Arc;
 
-use axum::Router;
 use engine::Engine;
 use model::catalog::Catalog;
 use model::rate::RateLimit;
 
+pub use door::Api;
 pub use openapi::openapi_json;
 
 /// How the API is served.
@@ -89,7 +89,7 @@ impl std::ops::Deref for App {
 }
 
 /// The whole HTTP surface of the service.
-pub fn router(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Router {
+pub fn api(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Api {
     let app = App(Arc::new(Parts {
         rates: rate::Rates::new(options.key_limit, options.team_limit),
         answers: health::Answers::default(),
@@ -102,5 +102,5 @@ pub fn router(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Rou
     let routes = api
         .merge(settings::routes())
         .route("/openapi.json", axum::routing::get(openapi::serve));
-    door::enclose(routes, app)
+    Api::enclose(routes, app)
 }

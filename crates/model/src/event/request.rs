@@ -131,10 +131,10 @@ fn event(
     data: Option<&RawValue>,
     at: &str,
 ) -> Result<NewEvent, EventProblem> {
-    let type_at = format!("{at}/type");
+    let type_at = [at, "/type"].concat();
     let event_type = required(event_type, &type_at, "the event's type")?;
     let event_type = string(event_type, &type_at)?;
-    let data_at = format!("{at}/data");
+    let data_at = [at, "/data"].concat();
     let data = required(data, &data_at, "the event's data")?;
     NewEvent::new(catalog, &event_type, data, &data_at)
 }

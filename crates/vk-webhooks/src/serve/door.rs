@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use axum::Router;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
+use web::Api;
 
 use super::patience::Patient;
 
@@ -31,14 +34,14 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Answers who comes to `listener` by `router`, at most `most` connections at once.
-    pub(super) fn open(listener: TcpListener, most: usize, router: Router) -> Result<Self> {
+    /// Answers who comes to `listener` by `api`, at most `most` connections at once.
+    pub(super) fn open(listener: TcpListener, most: usize, api: Api) -> Result<Self> {
         let address = listener.local_addr()?;
         let (close, closing) = oneshot::channel();
         let closed = tokio::spawn(accept(
             listener,
             Arc::new(Semaphore::new(most)),
-            router,
+            api,
             closing,
         ));
         Ok(Self {
@@ -91,7 +94,7 @@ fn why_not(address: SocketAddr, error: &std::io::Error) -> String {
 async fn accept(
     listener: TcpListener,
     places: Arc<Semaphore>,
-    router: Router,
+    api: Api,
     mut closing: oneshot::Receiver<Duration>,
 ) {
     let graceful = GracefulShutdown::new();
@@ -107,7 +110,7 @@ async fn accept(
         };
         match stream {
             Ok((stream, _)) => {
-                let connection = converse(stream, router.clone(), &graceful);
+                let connection = converse(stream, api.clone(), &graceful);
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -140,7 +143,7 @@ fn concerns_one_client(error: &std::io::Error) -> bool {
 /// Serves one connection to its end.
 fn converse(
     stream: TcpStream,
-    router: Router,
+    api: Api,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + Send + use<> {
     // Answers are small and whole: waiting to fill a packet would only delay them. Where the
@@ -151,7 +154,7 @@ fn converse(
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(
             TokioIo::new(Patient::new(stream)),
-            TowerToHyperService::new(router),
+            service_fn(move |request: Request<Incoming>| api.answer(request.map(Body::new))),
         );
     let watched = graceful.watch(connection);
     async move {

@@ -99,8 +99,8 @@ impl Service {
         let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
         let listener = door::listen(settings.listen).await?;
         let web_options = web_options(settings, listener.local_addr()?);
-        let router = web::router(engine.clone(), catalog, web_options);
-        let door = Door::open(listener, settings.max_connections, router)?;
+        let api = web::api(engine.clone(), catalog, web_options);
+        let door = Door::open(listener, settings.max_connections, api)?;
         let housekeeping = housekeeping::start(engine.clone(), settings.retention);
         Ok(Self {
             store,

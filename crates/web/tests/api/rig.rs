@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use egress::{BoxFuture, Connections, Exchange, Failure, Probe, Request, Response, Transport};
@@ -20,8 +19,7 @@ use model::team::{Plan, Plans};
 use model::time::Timestamp;
 use serde_json::{Value, json};
 use store::{SqliteOptions, Store};
-use tower::ServiceExt;
-use web::WebOptions;
+use web::{Api, WebOptions};
 
 pub(crate) const ADMIN: &str = "vk_admin_0123456789ABCDEFGHIJKLMNOPQRSTUV";
 /// When every test begins.
@@ -100,7 +98,7 @@ impl Transport for Receivers {
 
 /// The whole house.
 pub(crate) struct Rig {
-    pub(crate) router: Router,
+    pub(crate) api: Api,
     pub(crate) engine: Engine,
     pub(crate) receivers: Arc<Receivers>,
     folder: PathBuf,
@@ -157,7 +155,7 @@ impl Rig {
         engine.set_operator_key(KeyHash::of(ADMIN));
         let catalog = Arc::new(Catalog::vantagekit());
         Self {
-            router: web::router(engine.clone(), catalog, options),
+            api: web::api(engine.clone(), catalog, options),
             engine,
             receivers,
             folder,
@@ -166,7 +164,7 @@ impl Rig {
 
     pub(crate) fn call(&self, method: &str, path: &str) -> Call {
         Call {
-            router: self.router.clone(),
+            api: self.api.clone(),
             request: http::Request::builder().method(method).uri(path),
             body: Body::empty(),
         }
@@ -273,7 +271,7 @@ pub(crate) fn link_expired(name: &str) -> Value {
 
 /// A call in the making.
 pub(crate) struct Call {
-    router: Router,
+    api: Api,
     request: http::request::Builder,
     body: Body,
 }
@@ -309,7 +307,7 @@ impl Call {
 
     pub(crate) async fn send(self) -> Answer {
         let request = self.request.body(self.body).unwrap();
-        let response = self.router.oneshot(request).await.unwrap();
+        let response = self.api.answer(request).await.unwrap();
         let (parts, body) = response.into_parts();
         Answer {
             status: parts.status,
