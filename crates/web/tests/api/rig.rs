@@ -42,7 +42,7 @@ impl Transport for Receivers {
     fn exchange<'a>(&'a self, _: &'a Connections, request: Request<'a>) -> BoxFuture<'a, Exchange> {
         let url = request.url.as_str().to_owned();
         let path = url.splitn(4, '/').nth(3).unwrap_or_default().to_owned();
-        let received = (path.clone(), request.headers, request.body);
+        let received = (path.clone(), (request.headers)(), request.body);
         self.0.lock().unwrap().push(received);
         let response = |status, headers: &[(&str, &str)], body: &'static [u8]| {
             let owned = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
