@@ -110,7 +110,8 @@ impl Scene {
             let publications = vec![publication; BATCH];
             let published = self.engine.publish(self.team, publications).await;
             published.expect("room for them");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            // Longer than outcomes wait for others to be recorded with.
+            tokio::time::sleep(Duration::from_millis(10)).await;
         });
         let answered = self.receivers.answered.swap(0, Ordering::Relaxed);
         assert_eq!(answered, self.deliveries, "a batch is delivered wholly");

@@ -167,11 +167,8 @@ impl Store {
                 }
             }
             let new_id = || EventId(self.new_block(now, 1 + acceptance.endpoints.len()));
-            let fresh_id = fresh.enter(team, acceptance, new_id);
-            answers.push(Answer::New {
-                id: fresh_id.unwrap_or_else(new_id),
-                fresh: fresh_id.is_some(),
-            });
+            let (id, fresh) = fresh.enter(team, acceptance, new_id);
+            answers.push(Answer::New { id, fresh });
         }
         answers
     }

@@ -51,7 +51,7 @@ struct State {
     events: BTreeMap<EventId, Owed>,
     /// How many deliveries these owe.
     deliveries: usize,
-    /// Beyond every event that was ever in here.
+    /// Beyond every event that has its id.
     beyond: i64,
     /// How many events came since the last mark.
     unmarked: usize,
@@ -114,20 +114,23 @@ impl Fresh {
 pub(crate) struct Guard<'f>(MutexGuard<'f, State>);
 
 impl Guard<'_> {
-    /// Takes an event in that is about to be accepted, where there is room for its deliveries. The
-    /// id is made in here, so that none that is smaller is still to come: a mark relies on it.
+    /// Gives an event that is about to be accepted its id, and takes it in where there is room for its
+    /// deliveries; whether there was. The id is made in here, so that none that is smaller is still to
+    /// come: a mark relies on it.
     pub(crate) fn enter(
         &mut self,
         team: TeamId,
         acceptance: &Acceptance,
         new_id: impl FnOnce() -> EventId,
-    ) -> Option<EventId> {
+    ) -> (EventId, bool) {
         let state = &mut *self.0;
         let left = acceptance.endpoints.len();
-        if left == 0 || state.deliveries + left > FRESH_MAX {
-            return None;
-        }
         let id = new_id();
+        state.beyond = id.0 + 1;
+        state.unmarked += 1;
+        if left == 0 || state.deliveries + left > FRESH_MAX {
+            return (id, false);
+        }
         let owed = Owed::new(
             team,
             Arc::clone(&acceptance.event.event_type),
@@ -137,9 +140,7 @@ impl Guard<'_> {
         );
         state.events.insert(id, owed);
         state.deliveries += left;
-        state.beyond = id.0 + 1;
-        state.unmarked += 1;
-        Some(id)
+        (id, true)
     }
 
     /// Says what became of an event that was taken in.

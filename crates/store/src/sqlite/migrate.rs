@@ -8,7 +8,7 @@ use crate::error::OpenError;
 pub(super) const APPLICATION_ID: i32 = 0x564b_5748;
 
 /// Every step from an empty file on; the n-th leads to version n. Never changed once released.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     include_str!("migrations/0001_start.sql"),
     include_str!("migrations/0002_rows_once.sql"),
 ];

@@ -4,7 +4,9 @@
 ALTER TABLE events ADD COLUMN owed BLOB;
 
 -- From this event on (8 bytes, big-endian) deliveries may have no row yet: what an opening store looks through.
-INSERT INTO meta (key, value) VALUES ('rows_from', x'0000000000000000');
+-- All that there are so far have theirs.
+INSERT INTO meta (key, value)
+    SELECT 'rows_from', unhex(format('%016X', coalesce(max(id) + 1, 0))) FROM events;
 
 -- A team's whole log is a merge over its endpoints, as every other page of it.
 DROP INDEX deliveries_of_team;

@@ -131,6 +131,14 @@ impl House {
         )
     }
 
+    /// How many events an opening store would look at.
+    fn looked_through(&self) -> i64 {
+        self.number(
+            "SELECT count(*) FROM events JOIN meta ON key = 'rows_from' \
+             WHERE format('%016X', id) >= hex(value)",
+        )
+    }
+
     fn number(&self, sql: &str) -> i64 {
         let raw = rusqlite::Connection::open(self.folder.0.join("store.db")).unwrap();
         raw.query_row(sql, [], |row| row.get(0)).unwrap()
@@ -289,6 +297,13 @@ async fn beyond_a_bound_rows_are_written_with_their_event() {
     assert_eq!(house.rows(), 10_002);
     house.accept(1).await.unwrap();
     assert_eq!(house.rows(), 10_002, "there is room again");
+    // Events with their rows are passed by marks, too.
+    house.accept(9000).await.unwrap();
+    house.store.write_down_fresh(LATER).await.unwrap();
+    house.accept(1100).await.unwrap();
+    assert_eq!(house.looked_through(), 1100);
+    house.store.close().await;
+    assert_eq!(house.looked_through(), 0);
 }
 
 #[tokio::test]
@@ -379,4 +394,45 @@ async fn a_repeated_publication_keeps_nothing_waiting() {
     assert_eq!(ids[0], ids[2]);
     house.store.write_down_fresh(LATER).await.unwrap();
     assert_eq!((house.rows(), house.due().await.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_store_of_the_version_before_has_all_its_rows() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let raw = rusqlite::Connection::open(folder.0.join("store.db")).unwrap();
+    raw.execute_batch(migrate::STEPS[0]).unwrap();
+    raw.execute_batch(&format!(
+        "PRAGMA application_id = {}; PRAGMA user_version = 1; \
+         INSERT INTO teams VALUES (1, 'a', 'A', 'scale', 0, NULL); \
+         INSERT INTO endpoints VALUES \
+             (2, 1, 'u', NULL, NULL, 's', NULL, 0, 0, 0, NULL, NULL, NULL, 0, NULL); \
+         INSERT INTO events VALUES (3, 1, 't', 1, 0, x'7b7d'); \
+         INSERT INTO deliveries VALUES (4, 1, 3, 2, 't', 0, 0, 0, 0, NULL, 0);",
+        migrate::APPLICATION_ID
+    ))
+    .unwrap();
+    drop(raw);
+    let (store, driver) = open(&folder).await;
+    let house = House {
+        team: TeamId(1),
+        endpoint: EndpointId(2),
+        store,
+        driver,
+        folder,
+    };
+    assert_eq!(house.looked_through(), 0);
+    assert_eq!(house.due().await, [DeliveryId(4)]);
+    let filter = LogFilter {
+        event_type: Some("t".into()),
+        ..LogFilter::default()
+    };
+    let log = house
+        .store
+        .delivery_log(house.team, &filter, None, 10)
+        .await;
+    assert_eq!(log.unwrap().len(), 1);
+    let next = house.accept(1).await.unwrap()[0];
+    assert_eq!(house.due().await.len(), 3);
+    assert!(next.event.0 > 4);
 }
