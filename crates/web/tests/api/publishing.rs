@@ -243,6 +243,10 @@ async fn keys_that_are_no_idempotency_keys() {
         .header("idempotency-key", "l");
     let twice = twice.json(&link_expired("a")).send().await;
     twice.assert_error(400, "invalid_request");
+    let unread = rig.call("POST", "/v1/events").key(&team.key);
+    let unread = unread.header("idempotency-key", "").body("x".into());
+    let answer = unread.send().await;
+    answer.assert_error(415, "unsupported_media_type"); // the body's faults come first
     let call = rig
         .call("POST", "/v1/events/batch")
         .key(&team.key)
