@@ -41,7 +41,7 @@ fn how(machine: &Machine, settings: Settings) -> String {
         "Written by `cargo xtask bench` (about ten minutes, nothing to set up): the release build of the service, an\n\
          HTTPS receiver and a load generator, three processes that share one machine over loopback. The machine:\n\
          {}.\n\n\
-         Every event is durable (SQLite, `synchronous=FULL`) before it is acknowledged; a delivery is signed twice,\n\
+         Every event is durable (SQLite, its log synced after every commit) before it is acknowledged; a delivery is signed twice,\n\
          goes over TLS on kept-alive connections, and its attempt is recorded. The settings are the defaults, but that\n\
          the receiver's address and certificate are allowed.\n\n\
          Rounds: {rounds}, in each of which every workload publishes for {seconds} s. Events a second are counted end to end,\n\

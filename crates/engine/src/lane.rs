@@ -126,10 +126,11 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// The bounds of a lane with so many attempts in flight.
     pub(crate) fn with_in_flight(in_flight: usize) -> Self {
-        // Recording lags behind sending by a commit, which takes several exchanges' time.
+        // Recording lags behind sending by two commits (one being written, one gathered), each of which
+        // takes several exchanges' time: with fewer places a lane that has a backlog waits for the disk.
         Self {
             in_flight,
-            unrecorded: 4 * in_flight,
+            unrecorded: 16 * in_flight,
             window: 512,
             window_bytes: 512 * 1024,
         }

@@ -214,8 +214,8 @@ impl Engine {
         let recorder = recorder::record_all(Arc::clone(house), to_record, health);
         tokio::spawn(house.watched(recorder));
         tokio::spawn(house.watched(Arc::clone(house).run_timer()));
-        tokio::spawn(engine.clone().flush_key_use_regularly());
-        tokio::spawn(engine.clone().write_rows_regularly());
+        tokio::spawn(house.watched(engine.clone().flush_key_use_regularly()));
+        tokio::spawn(house.watched(engine.clone().write_rows_regularly()));
         engine.recover().await?;
         Ok(engine)
     }
@@ -547,9 +547,18 @@ impl Engine {
         let house = &self.house;
         let mut failing = false;
         while house.pause(ROWS_WRITTEN).await {
-            let before = house.clock.now().before(ROWLESS_AT_MOST);
+            let before = house.clock.steady().before(ROWLESS_AT_MOST);
             match house.store.write_down_fresh(before).await {
-                Ok(()) => failing = false,
+                Ok(unannounced) => {
+                    failing = false;
+                    for lane in unannounced
+                        .into_iter()
+                        .filter_map(|id| house.roster.lane(id))
+                    {
+                        let next = lane.poke();
+                        house.follow(&lane, next);
+                    }
+                }
                 Err(error) => {
                     house.metrics.store_failed();
                     if !failing {

@@ -20,7 +20,7 @@ use crate::sender::Settled;
 const BATCH: usize = 1024;
 /// How many outcomes are enough for a commit, and how long fewer wait for more to join them. Recording
 /// costs a commit mostly the pages it touches, hardly the outcomes in it, and nobody waits for it: a
-/// retry is due by when its attempt failed, and a lane has places for more than this.
+/// retry is due by when its attempt failed, and a lane with places for fewer only waits 3 ms.
 const ENOUGH: usize = 128;
 const GATHERED: Duration = Duration::from_millis(3);
 /// How many outcomes may wait for the recorder; more make the senders wait.

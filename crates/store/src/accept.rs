@@ -1,6 +1,7 @@
 //! Hides how events become durable with their deliveries, once for each idempotency key.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use model::event::NewEvent;
 use model::id::{BLOCK_MAX, DeliveryId, EndpointId, EventId, TeamId};
@@ -8,7 +9,7 @@ use model::time::Timestamp;
 
 use crate::driver::{Commit, Line, Query, Unit};
 use crate::error::{AcceptError, StoreError};
-use crate::fresh::{self, Fate};
+use crate::fresh::{self, Fate, Unwritten};
 use crate::store::Store;
 
 /// An expired key is taken over; a living one changes no row, which the guard notices.
@@ -22,10 +23,6 @@ const CLAIM_KEY: &str = "\
 const INSERT_EVENT: &str = "\
     INSERT INTO events (id, team_id, event_type, deliveries, test, body, owed) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
-const INSERT_DELIVERY: &str = "\
-    INSERT INTO deliveries (id, team_id, event_id, endpoint_id, event_type, standing, \
-                            attempt_count, schedule_start, next_attempt_at, test) \
-    VALUES ($1, $2, $3, $4, $5, 0, 0, 0, $6, $7)";
 const FIND_KEY: &str = "\
     SELECT fingerprint, event_id, deliveries FROM idempotency_keys \
     WHERE team_id = $1 AND key = $2 AND expires_at > $3";
@@ -97,6 +94,9 @@ enum Answer {
 impl Store {
     /// Makes events and their deliveries durable: all or none. Returns when they are on disk.
     ///
+    /// It must be run to its end: where its future is dropped before, nobody learns what became of the
+    /// events, and their deliveries are made only once the store is opened again.
+    ///
     /// # Errors
     /// A conflict names the first event whose key was used for another; nothing was accepted then.
     pub async fn accept(
@@ -167,8 +167,8 @@ impl Store {
                 }
             }
             let new_id = || EventId(self.new_block(now, 1 + acceptance.endpoints.len()));
-            let (id, fresh) = fresh.enter(team, acceptance, new_id);
-            answers.push(Answer::New { id, fresh });
+            let (id, entered) = fresh.enter(team, acceptance, new_id);
+            answers.push(Answer::New { id, fresh: entered });
         }
         answers
     }
@@ -308,18 +308,16 @@ fn unit(team: TeamId, events: &[Acceptance], answers: &[Answer], now: Timestamp)
             continue;
         }
         for (index, endpoint) in (0..).zip(&acceptance.endpoints) {
-            unit.add(
-                INSERT_DELIVERY,
-                [
-                    delivery_of(id, index).into(),
-                    team.into(),
-                    id.into(),
-                    (*endpoint).into(),
-                    event_type.clone().into(),
-                    acceptance.due_at.into(),
-                    acceptance.test.into(),
-                ],
-            );
+            let owed = Unwritten {
+                delivery: delivery_of(id, index),
+                team,
+                event: id,
+                endpoint: *endpoint,
+                event_type: Arc::clone(event_type),
+                due_at: acceptance.due_at,
+                test: acceptance.test,
+            };
+            fresh::add_row(&mut unit, &owed);
         }
     }
     unit

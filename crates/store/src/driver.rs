@@ -24,6 +24,11 @@ pub trait Driver: Send + Sync + 'static {
     /// Finishes what was taken on, then closes. What comes later is [`StoreError::Unavailable`].
     fn close(&self) -> Pending<'_, ()>;
 
+    /// Waits until it can never again say what is on disk, so that only opening it anew helps.
+    fn failed(&self) -> Pending<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// What it has done since it was opened.
     fn stats(&self) -> Stats;
 }

@@ -3,12 +3,12 @@
 //! as owed and then again as done.
 //!
 //! What is fresh is known in memory only, so it is kept few: beyond [`FRESH_MAX`], rows are written
-//! with their event. The log shows the fresh beside the rows; whoever else reads deliveries from the
-//! database has those written down first that it might miss (`write_down`): nobody above can tell a
-//! fresh delivery from another. After a crash the events since the last *mark* are looked through, and
+//! with their event. The log and what is due show the fresh beside the rows; whoever else reads
+//! deliveries from the database has those written down first that it might miss (`write_down`):
+//! nobody above can tell a fresh delivery from another. After a crash the events since the last *mark* are looked through, and
 //! the rows that are missing are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use model::time::Timestamp;
 
 use crate::accept::{Acceptance, delivery_of};
 use crate::driver::{Driver, Line, Query, Unit};
+use crate::due::DueDelivery;
 use crate::error::StoreError;
 use crate::store::{Store, read_one};
 use crate::value::{Value, damaged};
@@ -29,12 +30,17 @@ const WRITE_DOWN: &str = "\
 const MARK: &str = "UPDATE meta SET value = $1 WHERE key = 'rows_from'";
 const MARKED: &str = "SELECT value FROM meta WHERE key = 'rows_from'";
 const UNWRITTEN: &str = "\
-    SELECT id, team_id, event_type, test, owed FROM events \
-    WHERE id >= $1 AND owed IS NOT NULL ORDER BY id LIMIT $2";
+    SELECT id, team_id, event_type, test, owed FROM events e \
+    WHERE id >= $1 AND owed IS NOT NULL \
+      AND deliveries > (SELECT count(*) FROM deliveries d \
+                        WHERE d.id > e.id AND d.id <= e.id + e.deliveries) \
+    ORDER BY id LIMIT $2";
 const EXISTS: &str = "SELECT id FROM events WHERE id = $1";
 
 /// How many deliveries may be without a row: what a reader may have to wait for being written.
 const FRESH_MAX: usize = 4096;
+/// How many bytes their events' bodies may have, which are kept for when they are due.
+const FRESH_BYTES: usize = 8 << 20;
 /// How many events may come between two marks: about what an opening store looks through.
 const MARKED_EVERY: usize = 1024;
 /// Rows written in one commit, so that publishing goes on in between.
@@ -51,6 +57,8 @@ struct State {
     events: BTreeMap<EventId, Owed>,
     /// How many deliveries these owe.
     deliveries: usize,
+    /// The bytes of these events' bodies.
+    bytes: usize,
     /// Beyond every event that has its id.
     beyond: i64,
     /// How many events came since the last mark.
@@ -63,6 +71,7 @@ struct Owed {
     event_type: Arc<str>,
     test: bool,
     due_at: Timestamp,
+    body: Bytes,
     /// By the deliveries' order; none where the row is written.
     endpoints: Box<[Option<EndpointId>]>,
     /// How many of them are still to be written.
@@ -128,18 +137,21 @@ impl Guard<'_> {
         let id = new_id();
         state.beyond = id.0 + 1;
         state.unmarked += 1;
-        if left == 0 || state.deliveries + left > FRESH_MAX {
+        let body = acceptance.event.body.clone();
+        let (deliveries, bytes) = (state.deliveries + left, state.bytes + body.len());
+        if left == 0 || deliveries > FRESH_MAX || bytes > FRESH_BYTES {
             return (id, false);
         }
+        (state.deliveries, state.bytes) = (deliveries, bytes);
         let owed = Owed::new(
             team,
             Arc::clone(&acceptance.event.event_type),
             acceptance.test,
             acceptance.due_at,
+            body,
             acceptance.endpoints.clone(),
         );
         state.events.insert(id, owed);
-        state.deliveries += left;
         (id, true)
     }
 
@@ -161,6 +173,7 @@ impl Guard<'_> {
     fn forget(&mut self, event: EventId) {
         if let Some(owed) = self.0.events.remove(&event) {
             self.0.deliveries -= owed.left;
+            self.0.bytes -= owed.body.len();
         }
     }
 
@@ -175,6 +188,7 @@ impl Guard<'_> {
         let State {
             events,
             deliveries: count,
+            bytes,
             ..
         } = &mut *self.0;
         for delivery in deliveries {
@@ -188,6 +202,7 @@ impl Guard<'_> {
                 *count -= 1;
                 if owed.left == 0 {
                     let event = *event;
+                    *bytes -= owed.body.len();
                     events.remove(&event);
                 }
             }
@@ -218,11 +233,34 @@ impl Guard<'_> {
     pub(crate) fn wanted(&self, wanted: &Wanted) -> Vec<Unwritten> {
         let mut found = Vec::new();
         for (event, owed) in self.0.events.range(wanted.events()) {
-            if owed.phase == Phase::Durable && wanted.team().is_none_or(|team| team == owed.team) {
-                found.extend(owed.all(*event).filter(|one| wanted.wants(one)));
+            if owed.phase == Phase::Durable && wanted.wants(owed) {
+                found.extend(owed.all(*event));
             }
         }
         found
+    }
+
+    /// What is due for an endpoint at `now`, in no order.
+    pub(crate) fn due(&self, endpoint: EndpointId, now: Timestamp) -> Vec<DueDelivery> {
+        let events = self.0.events.iter();
+        events
+            .filter(|(_, owed)| owed.phase == Phase::Durable && owed.due_at <= now)
+            .flat_map(|(event, owed)| {
+                let places = owed.endpoints.iter().zip(0..);
+                places
+                    .filter(move |(place, _)| **place == Some(endpoint))
+                    .map(|(_, index)| DueDelivery {
+                        id: delivery_of(*event, index),
+                        event: *event,
+                        event_type: Arc::clone(&owed.event_type),
+                        body: owed.body.clone(),
+                        attempt_count: 0,
+                        schedule_start: 0,
+                        due_at: owed.due_at,
+                        test: owed.test,
+                    })
+            })
+            .collect()
     }
 
     fn doubtful(&self) -> Vec<EventId> {
@@ -240,6 +278,7 @@ impl Owed {
         event_type: Arc<str>,
         test: bool,
         due_at: Timestamp,
+        body: Bytes,
         endpoints: Vec<EndpointId>,
     ) -> Self {
         Self {
@@ -247,6 +286,7 @@ impl Owed {
             event_type,
             test,
             due_at,
+            body,
             left: endpoints.len(),
             endpoints: endpoints.into_iter().map(Some).collect(),
             phase: Phase::Accepting,
@@ -275,9 +315,8 @@ impl Owed {
 pub(crate) enum Wanted {
     All,
     OfTeam(TeamId),
-    OfEndpoint(EndpointId),
     OfEvent(EventId),
-    /// Of events before this moment.
+    /// Due before this moment.
     Before(Timestamp),
 }
 
@@ -291,26 +330,15 @@ impl Wanted {
     fn events(&self) -> std::ops::RangeInclusive<EventId> {
         match self {
             Self::OfEvent(event) => *event..=*event,
-            Self::Before(moment) => {
-                EventId(i64::MIN)..=EventId(model::id::first_raw_at(*moment).saturating_sub(1))
-            }
-            Self::All | Self::OfTeam(_) | Self::OfEndpoint(_) => {
-                EventId(i64::MIN)..=EventId(i64::MAX)
-            }
+            Self::All | Self::OfTeam(_) | Self::Before(_) => EventId(i64::MIN)..=EventId(i64::MAX),
         }
     }
 
-    fn team(&self) -> Option<TeamId> {
+    fn wants(&self, owed: &Owed) -> bool {
         match self {
-            Self::OfTeam(team) => Some(*team),
-            _ => None,
-        }
-    }
-
-    fn wants(&self, one: &Unwritten) -> bool {
-        match self {
-            Self::OfEndpoint(endpoint) => one.endpoint == *endpoint,
-            _ => true,
+            Self::OfTeam(team) => owed.team == *team,
+            Self::Before(moment) => owed.due_at < *moment,
+            Self::All | Self::OfEvent(_) => true,
         }
     }
 }
@@ -341,7 +369,8 @@ fn decode(bytes: &Bytes) -> Result<(Timestamp, Vec<EndpointId>), StoreError> {
     }
 }
 
-fn add_row(unit: &mut Unit, one: &Unwritten) {
+/// Adds the row of a delivery that is owed and was not tried.
+pub(crate) fn add_row(unit: &mut Unit, one: &Unwritten) {
     unit.add(
         WRITE_DOWN,
         [
@@ -364,14 +393,19 @@ pub(crate) fn add_mark(unit: &mut Unit, fresh: &Fresh) {
 }
 
 impl Store {
-    /// Writes the rows of all fresh deliveries of events before a moment, so that none stays without
-    /// for long: what an opening store has to look through stays short.
+    /// Writes the rows of all fresh deliveries that became due before a moment, so that none stays without
+    /// for long: what an opening store has to look through stays short. Returns the endpoints that turned
+    /// out to be owed something by an event of which that was in doubt, and so was not told to anybody.
     ///
     /// # Errors
     /// Where the store cannot be written; all is still there to be written later.
-    pub async fn write_down_fresh(&self, before: Timestamp) -> Result<(), StoreError> {
-        self.resolve_doubts().await?;
-        self.write_down(Wanted::Before(before)).await
+    pub async fn write_down_fresh(
+        &self,
+        before: Timestamp,
+    ) -> Result<HashSet<EndpointId>, StoreError> {
+        let found = self.resolve_doubts().await?;
+        self.write_down(Wanted::Before(before)).await?;
+        Ok(found)
     }
 
     /// Writes the rows of the fresh deliveries that are wanted, as they are when this is called.
@@ -389,18 +423,21 @@ impl Store {
 
     /// Finds out what became of events whose commit failed in doubt. Their units are in no queue any
     /// more, so what the database says is final.
-    async fn resolve_doubts(&self) -> Result<(), StoreError> {
+    async fn resolve_doubts(&self) -> Result<HashSet<EndpointId>, StoreError> {
+        let mut endpoints = HashSet::new();
         let doubtful = self.fresh().lock().doubtful();
         for event in doubtful {
             let found = self.read_one(Query::new(EXISTS, [event.into()])).await?;
-            let fate = if found.is_empty() {
-                Fate::Nothing
+            let mut fresh = self.fresh().lock();
+            if found.is_empty() {
+                fresh.accepted(event, Fate::Nothing);
             } else {
-                Fate::Durable
-            };
-            self.fresh().lock().accepted(event, fate);
+                fresh.accepted(event, Fate::Durable);
+                let owed = fresh.wanted(&Wanted::OfEvent(event));
+                endpoints.extend(owed.into_iter().map(|one| one.endpoint));
+            }
         }
-        Ok(())
+        Ok(endpoints)
     }
 
     /// Writes all rows and a last mark: the next opening has nothing to look through.
@@ -428,7 +465,11 @@ pub(crate) async fn write_left_over(driver: &dyn Driver) -> Result<(), StoreErro
             let event_type: Arc<str> = row.text()?.into();
             let test = row.flag()?;
             let (due_at, endpoints) = decode(&row.bytes()?)?;
-            Ok((id, Owed::new(team, event_type, test, due_at, endpoints)))
+            let body = Bytes::new(); // only their rows are of interest
+            Ok((
+                id,
+                Owed::new(team, event_type, test, due_at, body, endpoints),
+            ))
         })?;
         let Some((last, _)) = events.last() else {
             return Ok(());

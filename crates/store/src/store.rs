@@ -45,15 +45,19 @@ impl Store {
     pub async fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
         let name = options.path.display().to_string();
         let driver = SqliteDriver::open(options).await?;
-        Self::with_driver(Arc::new(driver))
-            .await
-            .map_err(|error| OpenError(format!("{name} cannot be read: {error}")))
+        Self::with_driver(Arc::new(driver)).await.map_err(|error| {
+            OpenError(format!(
+                "{name} cannot be taken up again: {error}. Nothing that was in it is lost. See \
+                     that its disk has room, since what the last stop left unwritten has to be \
+                     written first, and that it can be read and written; then start again."
+            ))
+        })
     }
 
     /// A store over an open driver, whose tables are there.
     ///
     /// # Errors
-    /// What the driver says when it is first read.
+    /// What the driver says when it is first read, or when it writes what the last stop left unwritten.
     pub async fn with_driver(driver: Arc<dyn Driver>) -> Result<Self, StoreError> {
         let key = read_one(&*driver, Query::new(ID_KEY, []))
             .await?
@@ -98,6 +102,12 @@ impl Store {
         ))
         .await?;
         self.read_one(Query::new(ID_KEY, [])).await.map(|_| ())
+    }
+
+    /// Waits until it can never again say what is on disk, so that only opening it anew helps: writes and
+    /// reads are refused from then on.
+    pub async fn failed(&self) {
+        self.inner.driver.failed().await;
     }
 
     /// What it has done since it was opened: for metrics.

@@ -1,9 +1,11 @@
 //! Hides SQLite: one file that is ours alone, one writer that commits in groups, readers beside it.
 //!
 //! Rooms: `open` in this file (the lock, the checks, the pragmas), `migrate` (the tables),
-//! `connection` (rusqlite), `queue` and `writer` (group commit and checkpoints), `readers`.
+//! `connection` (rusqlite), `queue` and `writer` (group commit and checkpoints), `durable` (when a commit
+//! is on disk), `readers`.
 
 mod connection;
+mod durable;
 mod migrate;
 mod queue;
 mod readers;
@@ -24,9 +26,10 @@ use crate::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
 use crate::error::{OpenError, StoreError};
 use crate::value::Rows;
 use connection::Connection;
+use durable::{Durable, PutOnDisk};
 use queue::{Bounds, Queue};
 use readers::{READERS, Readers};
-use writer::{Hands, Writer};
+use writer::{Pen, Writer};
 
 /// Where the store is.
 #[derive(Clone, Debug)]
@@ -58,16 +61,27 @@ impl SqliteDriver {
     /// # Errors
     /// The sentence says what is wrong with the file or its place, and what to do.
     pub async fn open(options: SqliteOptions) -> Result<Self, OpenError> {
-        Self::open_with(options, Bounds::default()).await
+        Self::open_with(options, Bounds::default(), |sync| sync).await
     }
 
-    async fn open_with(options: SqliteOptions, bounds: Bounds) -> Result<Self, OpenError> {
+    /// `sync` may put itself before what puts the write-ahead log on disk.
+    async fn open_with(
+        options: SqliteOptions,
+        bounds: Bounds,
+        sync: impl FnOnce(PutOnDisk) -> PutOnDisk,
+    ) -> Result<Self, OpenError> {
         let name = options.path.display().to_string();
         let opened = tokio::task::spawn_blocking(move || open_file(&options.path))
             .await
             .map_err(|error| OpenError(format!("opening {name} panicked: {error}")))?;
-        let (hands, checkpoints, readers) = opened?;
-        let writer = Arc::new(Writer::new(Queue::new(bounds), hands, checkpoints));
+        let Opened {
+            pen,
+            checkpoints,
+            readers,
+            log,
+        } = opened?;
+        let durable = Durable::new(sync(Box::new(move || log.sync_data())));
+        let writer = Arc::new(Writer::new(Queue::new(bounds), pen, checkpoints, durable));
         tokio::spawn(Arc::clone(&writer).run());
         Ok(Self {
             writer,
@@ -88,7 +102,7 @@ impl Driver for SqliteDriver {
     }
 
     fn read(&self, queries: Vec<Query>) -> Pending<'_, Result<Vec<Rows>, StoreError>> {
-        Box::pin(self.readers.read(queries))
+        Box::pin(self.readers.read(queries, &self.writer.durable))
     }
 
     fn close(&self) -> Pending<'_, ()> {
@@ -97,6 +111,10 @@ impl Driver for SqliteDriver {
             self.writer.queue.close();
             self.writer.ended().await;
         })
+    }
+
+    fn failed(&self) -> Pending<'_, ()> {
+        Box::pin(self.writer.durable.failed())
     }
 
     fn stats(&self) -> Stats {
@@ -112,7 +130,16 @@ impl Drop for SqliteDriver {
     }
 }
 
-fn open_file(path: &Path) -> Result<(Hands, Connection, Vec<Connection>), OpenError> {
+/// An open database file.
+struct Opened {
+    pen: Pen,
+    checkpoints: Connection,
+    readers: Vec<Connection>,
+    /// The write-ahead log.
+    log: File,
+}
+
+fn open_file(path: &Path) -> Result<Opened, OpenError> {
     let name = path.display().to_string();
     if let Some(folder) = path
         .parent()
@@ -136,11 +163,29 @@ fn open_file(path: &Path) -> Result<(Hands, Connection, Vec<Connection>), OpenEr
     let readers = (0..READERS)
         .map(|_| more(READER_CACHE, OpenFlags::SQLITE_OPEN_READ_ONLY))
         .collect::<Result<_, _>>()?;
-    let hands = Hands {
+    let log = open_log(path, &name)?;
+    let pen = Pen {
         connection: Connection::new(writer),
         _lock: lock,
     };
-    Ok((hands, checkpoints, readers))
+    Ok(Opened {
+        pen,
+        checkpoints,
+        readers,
+        log,
+    })
+}
+
+/// The write-ahead log, to be synced. SQLite has made it by now, with its entry in the folder on disk, and
+/// keeps this very file until the last connection closes.
+fn open_log(path: &Path, name: &str) -> Result<File, OpenError> {
+    let mut log_path = path.as_os_str().to_owned();
+    log_path.push("-wal");
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(log_path)
+        .map_err(|error| unusable(name, &error))
 }
 
 /// Makes the database file ours alone. SQLite would let two services share it, and both would
@@ -215,15 +260,17 @@ fn connect(
     Ok(connection)
 }
 
-/// A write is on disk when its commit returns, and both pragmas are read back: SQLite ignores
-/// what it cannot do (write-ahead logging on some network file systems, say) without an error.
+/// Has the log written ahead, and synced by SQLite only where its parts must reach the disk in order: when
+/// it starts over, and around its copying into the database. After each commit `durable` syncs it. Both
+/// pragmas are read back: SQLite ignores what it cannot do (write-ahead logging on some network file
+/// systems, say) without an error.
 fn make_durable(connection: &rusqlite::Connection, name: &str) -> Result<(), OpenError> {
     let trouble = |error: rusqlite::Error| cannot_open(name, &error);
     let journal: String = connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
         .map_err(trouble)?;
     connection
-        .pragma_update(None, "synchronous", "FULL")
+        .pragma_update(None, "synchronous", "NORMAL")
         .map_err(trouble)?;
     // Checkpoints are the writer's own business (see `writer`).
     connection
@@ -232,7 +279,7 @@ fn make_durable(connection: &rusqlite::Connection, name: &str) -> Result<(), Ope
     let synchronous: i64 = connection
         .pragma_query_value(None, "synchronous", |row| row.get(0))
         .map_err(trouble)?;
-    if journal == "wal" && synchronous == 2 {
+    if journal == "wal" && synchronous == 1 {
         return Ok(());
     }
     Err(OpenError(format!(

@@ -38,6 +38,31 @@ impl Default for Bounds {
     }
 }
 
+/// What one transaction does.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) jobs: Vec<Job>,
+    /// Statements from the publishing queue.
+    published: usize,
+    /// Statements from the recording queue.
+    recorded: usize,
+}
+
+#[cfg(test)]
+impl Batch {
+    /// Of one unit, which nobody waits for.
+    pub(super) fn of(unit: Unit) -> Self {
+        Self {
+            jobs: vec![Job {
+                unit,
+                answer: oneshot::channel().0,
+                _room: None,
+            }],
+            ..Self::default()
+        }
+    }
+}
+
 /// A unit and whoever waits for it.
 pub(super) struct Job {
     pub(super) unit: Unit,
@@ -154,17 +179,16 @@ impl Queue {
         }
     }
 
-    /// What goes into the next transaction: by turns from both queues, the one that has had fewer
-    /// statements first.
-    pub(super) fn drain(&self) -> Vec<Job> {
+    /// Adds to a transaction what waits for one and has room in it: by turns from both queues, the
+    /// one that has had fewer statements first. Whether there was anything.
+    pub(super) fn drain(&self, batch: &mut Batch) -> bool {
         let mut waiting = self.lock();
-        let mut batch = Vec::new();
-        let (mut published, mut recorded) = (0, 0);
-        while batch.len() < self.bounds.batch_units
-            && published + recorded < self.bounds.batch_statements
+        let before = batch.jobs.len();
+        while batch.jobs.len() < self.bounds.batch_units
+            && batch.published + batch.recorded < self.bounds.batch_statements
         {
             let publish = !waiting.publishing.is_empty()
-                && (published <= recorded || waiting.recording.is_empty());
+                && (batch.published <= batch.recorded || waiting.recording.is_empty());
             let next = if publish {
                 waiting.publishing.pop_front()
             } else {
@@ -173,13 +197,13 @@ impl Queue {
             let Some(job) = next else { break };
             if publish {
                 waiting.publishing_bytes -= job.unit.bytes();
-                published += job.unit.len();
+                batch.published += job.unit.len();
             } else {
-                recorded += job.unit.len();
+                batch.recorded += job.unit.len();
             }
-            batch.push(job);
+            batch.jobs.push(job);
         }
-        batch
+        batch.jobs.len() > before
     }
 
     /// Units that wait now.
@@ -192,7 +216,7 @@ impl Queue {
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.room.close();
-        self.arrived.notify_one();
+        self.arrived.notify_waiters();
     }
 }
 
@@ -218,6 +242,33 @@ mod tests {
         tokio::task::yield_now().await;
     }
 
+    fn drain(queue: &Queue) -> Vec<Job> {
+        let mut batch = Batch::default();
+        queue.drain(&mut batch);
+        batch.jobs
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_takes_more_keeps_its_bounds_and_its_turns() {
+        let queue = Arc::new(Queue::new(Bounds {
+            batch_units: 5,
+            ..Bounds::default()
+        }));
+        let mut batch = Batch::default();
+        for _ in 0..3 {
+            submit(&queue, Line::Publishing, 1).await;
+        }
+        assert!(queue.drain(&mut batch) && batch.jobs.len() == 3);
+        assert!(!queue.drain(&mut batch), "nothing waits");
+        for line in [Line::Publishing, Line::Recording, Line::Recording] {
+            submit(&queue, line, 1).await;
+        }
+        assert!(queue.drain(&mut batch) && batch.jobs.len() == 5);
+        assert_eq!((batch.published, batch.recorded), (3, 2));
+        assert!(!queue.drain(&mut batch), "it is full");
+        assert_eq!(queue.len(), 1);
+    }
+
     #[tokio::test]
     async fn neither_queue_starves_the_other() {
         let queue = Arc::new(Queue::new(Bounds {
@@ -230,9 +281,9 @@ mod tests {
         for _ in 0..10 {
             submit(&queue, Line::Recording, 1).await;
         }
-        let sizes: Vec<_> = queue.drain().iter().map(|job| job.unit.len()).collect();
+        let sizes: Vec<_> = drain(&queue).iter().map(|job| job.unit.len()).collect();
         assert_eq!(sizes, [2, 1, 1, 2, 1, 1], "two statements of each by turns");
-        let drained: usize = std::iter::repeat_with(|| queue.drain().len())
+        let drained: usize = std::iter::repeat_with(|| drain(&queue).len())
             .take_while(|count| *count > 0)
             .sum();
         assert_eq!(drained, 14, "and nothing is left behind");
@@ -251,7 +302,7 @@ mod tests {
         submit(&queue, Line::Recording, 1).await;
         submit(&queue, Line::Recording, 1).await;
         assert_eq!(queue.len(), 2, "the second recording waits for room");
-        assert_eq!(queue.drain().len(), 2);
+        assert_eq!(drain(&queue).len(), 2);
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         assert_eq!(queue.len(), 1, "which the first one gave back");
@@ -266,7 +317,7 @@ mod tests {
             assert_eq!(queue.submit(line, unit(1)).await, Err(closed()));
         }
         assert!(queue.wait().await);
-        assert_eq!(queue.drain().len(), 1);
+        assert_eq!(drain(&queue).len(), 1);
         assert!(!queue.wait().await);
     }
 }

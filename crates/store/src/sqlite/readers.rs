@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::connection::{Connection, meaning};
+use super::durable::Durable;
 use super::queue::closed;
 use crate::driver::Query;
 use crate::error::StoreError;
@@ -35,6 +36,7 @@ impl Readers {
     pub(super) async fn read(
         self: &Arc<Self>,
         queries: Vec<Query>,
+        durable: &Durable,
     ) -> Result<Vec<Rows>, StoreError> {
         let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
             return Err(closed());
@@ -54,8 +56,12 @@ impl Readers {
             drop(turn);
             answers.map_err(|error| meaning(&error))
         });
-        read.await
-            .unwrap_or_else(|error| Err(StoreError::Internal(format!("a read panicked: {error}"))))
+        let rows = read.await.unwrap_or_else(|error| {
+            Err(StoreError::Internal(format!("a read panicked: {error}")))
+        })?;
+        // What was read may have been committed just now: nobody is shown what could still be lost.
+        durable.settled().await?;
+        Ok(rows)
     }
 
     /// Takes no more reads and closes every connection that is idle; the others when they end.

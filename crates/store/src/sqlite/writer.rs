@@ -1,5 +1,8 @@
 //! Hides group commit: many units in one transaction, answered once it is on disk; a bad unit fails
 //! alone, a full disk fails all of a batch and the next batch tries again.
+//!
+//! Two hands write by turns: while one waits for the disk to sync what it committed, the other runs
+//! the next transaction, and commits it when the disk is ready for it.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,14 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::connection::{Connection, Statements, meaning};
-use super::queue::{Job, Queue};
+use super::durable::{Durable, Turn};
+use super::queue::{Batch, Queue};
 use crate::driver::{Commit, Stats, Unit};
 use crate::error::StoreError;
 
 /// The writer's half that is shared: with callers by the queue, with the task that writes.
 pub(super) struct Writer {
     pub(super) queue: Queue,
-    pub(super) hands: Mutex<Option<Hands>>,
+    pub(super) durable: Durable,
+    pub(super) pen: Mutex<Option<Pen>>,
     counters: Counters,
     checkpoints: Mutex<Option<Connection>>,
     checkpointing: AtomicBool,
@@ -23,8 +28,8 @@ pub(super) struct Writer {
     ended: watch::Sender<bool>,
 }
 
-/// What only the writer touches. The lock goes last: the file is ours until it is closed.
-pub(super) struct Hands {
+/// What one hand at a time holds. The lock goes last: the file is ours until it is closed.
+pub(super) struct Pen {
     pub(super) connection: Connection,
     pub(super) _lock: File,
 }
@@ -39,10 +44,11 @@ struct Counters {
 }
 
 impl Writer {
-    pub(super) fn new(queue: Queue, hands: Hands, checkpoints: Connection) -> Self {
+    pub(super) fn new(queue: Queue, pen: Pen, checkpoints: Connection, durable: Durable) -> Self {
         Self {
             queue,
-            hands: Mutex::new(Some(hands)),
+            durable,
+            pen: Mutex::new(Some(pen)),
             counters: Counters::default(),
             checkpoints: Mutex::new(Some(checkpoints)),
             checkpointing: AtomicBool::new(false),
@@ -53,19 +59,24 @@ impl Writer {
 
     /// Writes until the queue is closed and empty, then closes the database.
     pub(super) async fn run(self: Arc<Self>) {
-        while self.queue.wait().await {
-            let writer = Arc::clone(&self);
-            // Off the runtime's threads, and on tokio's own blocking ones: they hold its paused
-            // clock still, which a thread of our own would not.
-            if let Err(error) = tokio::task::spawn_blocking(move || writer.write_all()).await {
-                tracing::error!(%error, "the store's writer panicked; what it was writing failed");
-            }
-        }
+        tokio::join!(self.lend_a_hand(), self.lend_a_hand());
         let writer = Arc::clone(&self);
         if let Err(error) = tokio::task::spawn_blocking(move || writer.finish()).await {
             tracing::error!(%error, "the store's writer panicked while closing");
         }
         self.ended.send_replace(true);
+    }
+
+    async fn lend_a_hand(self: &Arc<Self>) {
+        while self.queue.wait().await {
+            let writer = Arc::clone(self);
+            // Off the runtime's threads, and on tokio's own blocking ones: they hold its paused
+            // clock still, which a thread of our own would not.
+            let written = tokio::task::spawn_blocking(move || while writer.write_next() {});
+            if let Err(error) = written.await {
+                tracing::error!(%error, "the store's writer panicked; what it was writing failed");
+            }
+        }
     }
 
     /// Waits until [`Writer::run`] has closed the database.
@@ -90,47 +101,74 @@ impl Writer {
         }
     }
 
-    fn write_all(self: &Arc<Self>) {
-        let hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Hands { connection, .. }) = hands.as_ref() else {
-            return; // Dropping the jobs answers them; but nothing is queued once it is closed.
+    /// Writes what waits in one transaction; false where nothing does.
+    fn write_next(self: &Arc<Self>) -> bool {
+        let pen = self.pen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Pen { connection, .. }) = pen.as_ref() else {
+            return false; // Dropping the jobs answers them; but nothing is queued once it is closed.
         };
-        loop {
-            let batch = self.queue.drain();
-            if batch.is_empty() {
-                return;
-            }
-            self.write(connection, batch);
-            self.mind_the_log(connection);
+        self.mind_the_log(connection);
+        let mut batch = Batch::default();
+        if !self.queue.drain(&mut batch) {
+            return false;
         }
-    }
-
-    fn write(&self, connection: &Connection, batch: Vec<Job>) {
-        let units = || batch.iter().map(|job| &job.unit);
-        let results = match transact(connection, units(), false) {
+        let mut turn = None;
+        let mut more = |batch: &mut Batch| self.more_or_turn(batch, &mut turn);
+        let results = match transact(connection, &mut batch, false, &mut more) {
             // A unit is bad: run them all again, each behind a savepoint, so that it fails alone.
-            Err(Failure::Unit(_)) => transact(connection, units(), true),
+            Err(Failure::Unit(_)) => transact(connection, &mut batch, true, &mut more),
             done => done,
         };
+        drop(pen); // The other hand begins the next transaction while this one is being synced.
+        let results = results.and_then(|results| match turn.map(Turn::sync) {
+            Some(Err(error)) => Err(Failure::All(error)),
+            _ => Ok(results),
+        });
+        self.answer(batch, results);
+        true
+    }
+
+    /// Adds to a transaction what arrived while it ran, as long as it would have to wait for its turn to
+    /// commit; what arrived by then goes along. False where it is to be committed now.
+    fn more_or_turn<'w>(
+        &'w self,
+        batch: &mut Batch,
+        turn: &mut Option<Turn<'w>>,
+    ) -> Result<bool, Failure> {
+        if turn.is_some() {
+            return Ok(false);
+        }
+        *turn = self.durable.turn_now().map_err(Failure::All)?;
+        if turn.is_none() {
+            if self.queue.drain(batch) {
+                return Ok(true);
+            }
+            *turn = Some(self.durable.turn().map_err(Failure::All)?);
+        }
+        Ok(self.queue.drain(batch))
+    }
+
+    fn answer(&self, batch: Batch, results: Result<Vec<Result<Commit, StoreError>>, Failure>) {
         let counter = if results.is_ok() {
             &self.counters.commits
         } else {
             &self.counters.failed
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let jobs = batch.jobs;
         match results {
             Ok(results) => {
                 self.counters
                     .units
-                    .fetch_add(batch.len() as u64, Ordering::Relaxed);
-                for (job, result) in batch.into_iter().zip(results) {
+                    .fetch_add(jobs.len() as u64, Ordering::Relaxed);
+                for (job, result) in jobs.into_iter().zip(results) {
                     // Nobody waits any more: the caller was dropped, the write stands.
                     let _ = job.answer.send(result);
                 }
             }
             Err(Failure::Unit(error) | Failure::All(error)) => {
-                tracing::warn!(%error, units = batch.len(), "the store could not commit");
-                for job in batch {
+                tracing::warn!(%error, units = jobs.len(), "the store could not commit");
+                for job in jobs {
                     let _ = job.answer.send(Err(error.clone()));
                 }
             }
@@ -194,13 +232,17 @@ impl Writer {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let hands = self
-            .hands
+        let pen = self
+            .pen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(hands) = hands {
-            self.note_checkpoint(hands.connection.checkpoint_wholly());
+        let Some(pen) = pen else { return };
+        if self.durable.has_failed() {
+            // Closing it would copy the log, of which nobody knows what is on disk, into the database.
+            std::mem::forget(pen);
+        } else {
+            self.note_checkpoint(pen.connection.checkpoint_wholly());
         }
     }
 }
@@ -232,22 +274,29 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-/// Runs units in one transaction. Guarded ones stand behind a savepoint, or with `apart` all.
-fn transact<'u>(
+/// Runs a batch's units in one transaction. Guarded ones stand behind a savepoint, or with `apart` all.
+/// Before it is committed `more` may add to the batch, and is asked again as long as it does.
+fn transact(
     connection: &Connection,
-    units: impl Iterator<Item = &'u Unit>,
+    batch: &mut Batch,
     apart: bool,
+    more: &mut dyn FnMut(&mut Batch) -> Result<bool, Failure>,
 ) -> Result<Vec<Result<Commit, StoreError>>, Failure> {
     let mut statements = Statements::new(connection);
     begin(connection, &mut statements).map_err(|error| Failure::of_all(&error))?;
-    let run = || -> Result<_, Failure> {
-        let mut results = Vec::new();
-        for unit in units {
-            results.push(if apart || unit.is_guarded() {
-                run_apart(&mut statements, unit)?
-            } else {
-                run_unit(&mut statements, unit).map(Ok)?
-            });
+    let mut run = || -> Result<_, Failure> {
+        let mut results = Vec::with_capacity(batch.jobs.len());
+        loop {
+            for job in &batch.jobs[results.len()..] {
+                results.push(if apart || job.unit.is_guarded() {
+                    run_apart(&mut statements, &job.unit)?
+                } else {
+                    run_unit(&mut statements, &job.unit).map(Ok)?
+                });
+            }
+            if !more(batch)? {
+                break;
+            }
         }
         statements
             .run("COMMIT", [].as_slice())
@@ -316,8 +365,13 @@ mod tests {
         Connection::new(raw)
     }
 
-    fn keep(name: &'static str) -> Unit {
-        Unit::of("INSERT INTO kept (name) VALUES ($1)", [name.into()])
+    fn keep(name: &'static str) -> Batch {
+        let unit = Unit::of("INSERT INTO kept (name) VALUES ($1)", [name.into()]);
+        Batch::of(unit)
+    }
+
+    fn no_more(_: &mut Batch) -> Result<bool, Failure> {
+        Ok(false)
     }
 
     fn kept(connection: &Connection) -> Vec<String> {
@@ -329,23 +383,36 @@ mod tests {
     #[test]
     fn writing_goes_on_after_a_transaction_that_panicked_or_was_not_undone() {
         let connection = connection();
-        let (lost, second) = (keep("lost"), keep("second"));
-        let breaks_off = [&lost]
-            .into_iter()
-            .chain(std::iter::once_with(|| panic!("in the middle of a batch")));
         let broken = catch_unwind(AssertUnwindSafe(|| {
-            transact(&connection, breaks_off, false).is_ok()
+            let mut panics = |_: &mut Batch| panic!("in the middle of a batch");
+            transact(&connection, &mut keep("lost"), false, &mut panics).is_ok()
         }));
         assert!(broken.is_err() && !connection.raw.is_autocommit());
-        let first = keep("first");
-        assert!(transact(&connection, [&first].into_iter(), false).is_ok());
+        assert!(transact(&connection, &mut keep("first"), false, &mut no_more).is_ok());
         assert_eq!(kept(&connection), ["first"]);
         connection
             .raw
             .execute_batch("BEGIN; INSERT INTO kept (name) VALUES ('lost too')")
             .unwrap();
-        assert!(transact(&connection, [&second].into_iter(), true).is_ok());
+        assert!(transact(&connection, &mut keep("second"), true, &mut no_more).is_ok());
         assert_eq!(kept(&connection), ["first", "second"]);
+    }
+
+    #[test]
+    fn what_arrives_before_the_commit_goes_along() {
+        let connection = connection();
+        let mut batch = keep("first");
+        let mut late = vec![keep("third"), keep("second")];
+        let mut more = |batch: &mut Batch| {
+            let next = late.pop();
+            Ok(next.is_some_and(|next| {
+                batch.jobs.extend(next.jobs);
+                true
+            }))
+        };
+        let results = transact(&connection, &mut batch, false, &mut more);
+        assert_eq!(results.ok().map(|results| results.len()), Some(3));
+        assert_eq!(kept(&connection), ["first", "second", "third"]);
     }
 
     #[test]

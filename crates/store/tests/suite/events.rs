@@ -132,23 +132,52 @@ async fn what_is_due_comes_in_pages_by_time_by_count_and_by_bytes() {
             .collect::<Vec<_>>()
     };
 
-    let all = due(None, 10, usize::MAX).await.unwrap();
-    assert_eq!((ids(&all), all.more), (order.to_vec(), false));
-    let two = due(None, 2, usize::MAX).await.unwrap();
-    assert_eq!((ids(&two), two.more), (order[..2].to_vec(), true));
-    let rest = due(Some(order[1]), 2, usize::MAX).await.unwrap();
-    assert_eq!((ids(&rest), rest.more), (order[2..].to_vec(), false));
-    let small = due(None, 10, 1).await.unwrap();
-    assert_eq!(
-        (ids(&small), small.more),
-        (order[..1].to_vec(), true),
-        "at least one"
-    );
-
+    // Without their rows, with some of them, and with all.
+    for rows_before in [0, 15, 100] {
+        let written = house.store.write_down_fresh(at(rows_before)).await;
+        assert!(written.unwrap().is_empty(), "nothing was in doubt");
+        let all = due(None, 10, usize::MAX).await.unwrap();
+        assert_eq!((ids(&all), all.more), (order.to_vec(), false));
+        assert_eq!(
+            all.deliveries[0].body, all.deliveries[1].body,
+            "both are of type b"
+        );
+        let two = due(None, 2, usize::MAX).await.unwrap();
+        assert_eq!((ids(&two), two.more), (order[..2].to_vec(), true));
+        let rest = due(Some(order[1]), 2, usize::MAX).await.unwrap();
+        assert_eq!((ids(&rest), rest.more), (order[2..].to_vec(), false));
+        let small = due(None, 10, 1).await.unwrap();
+        assert_eq!(
+            (ids(&small), small.more),
+            (order[..1].to_vec(), true),
+            "at least one"
+        );
+        let early = house
+            .store
+            .due(endpoint, at(19), None, 10, usize::MAX)
+            .await;
+        assert_eq!(ids(&early.unwrap()), order[..1], "the others are not due");
+    }
     let next = |now| house.store.next_due(endpoint, at(now));
     assert_eq!(next(0).await.unwrap(), Some(at(10)));
     assert_eq!(next(10).await.unwrap(), Some(at(20)));
     assert_eq!(next(30).await.unwrap(), None);
+}
+
+/// Who pulls and then asks when to pull again would be told of what was offered meanwhile, and so pull for
+/// ever, as long as events come in.
+#[tokio::test]
+async fn what_was_just_accepted_is_no_reason_to_pull_again() {
+    let house = House::new().await;
+    let endpoint = house.endpoint().await;
+    house.publish("a", &[endpoint], 20).await;
+    assert_eq!(house.store.next_due(endpoint, at(10)).await.unwrap(), None);
+    let retried = house.publish("a", &[endpoint], 5).await.delivery(0);
+    house
+        .settle(settlement(retried, 1, Verdict::RetryAt(at(1005))))
+        .await;
+    let next = house.store.next_due(endpoint, at(10)).await.unwrap();
+    assert_eq!(next, Some(at(1005)));
 }
 
 #[tokio::test]

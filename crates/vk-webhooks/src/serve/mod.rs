@@ -46,6 +46,15 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     info!(target: logging::ALWAYS, "listening on http://{}", service.address());
     let name = tokio::select! {
         name = signals.next() => name,
+        () = service.store.failed() => {
+            // The error itself is in the log already.
+            service.stop().await;
+            anyhow::bail!(
+                "the disk failed to keep what was written to the database. Look at the disk and at the \
+                 system's log, then start the service again: it reads what is there, and nothing that was \
+                 acknowledged before is affected by what failed now"
+            );
+        }
         () = service.engine.broken() => {
             // The panic itself is on standard error already.
             service.stop().await;

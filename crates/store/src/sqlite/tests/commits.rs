@@ -9,11 +9,11 @@ use crate::value::{Columns, Value};
 const PUT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)";
 const DROP: &str = "DELETE FROM meta WHERE key = $1";
 
-fn put(key: &str) -> Unit {
+pub(super) fn put(key: &str) -> Unit {
     Unit::of(PUT, [key.to_owned().into(), Bytes::new().into()])
 }
 
-async fn keys(driver: &SqliteDriver) -> Vec<String> {
+pub(super) async fn keys(driver: &SqliteDriver) -> Vec<String> {
     let query = Query::new(
         "SELECT key FROM meta WHERE key NOT IN ('id_key', 'rows_from') ORDER BY key",
         [],
@@ -45,11 +45,11 @@ async fn together(driver: &SqliteDriver, units: Vec<Unit>) -> Vec<Result<Commit,
 }
 
 #[tokio::test]
-async fn a_commit_is_on_disk_and_both_pragmas_say_so() {
+async fn the_pragmas_are_what_durability_rests_on() {
     let folder = Folder::new();
     let driver = driver(&folder).await;
-    let hands = driver.writer.hands.lock().unwrap();
-    let raw = &hands.as_ref().unwrap().connection.raw;
+    let pen = driver.writer.pen.lock().unwrap();
+    let raw = &pen.as_ref().unwrap().connection.raw;
     let text = |pragma: &str| {
         raw.query_row(pragma, [], |row| row.get::<_, String>(0))
             .unwrap()
@@ -59,7 +59,11 @@ async fn a_commit_is_on_disk_and_both_pragmas_say_so() {
             .unwrap()
     };
     assert_eq!(text("PRAGMA journal_mode"), "wal");
-    assert_eq!(number("PRAGMA synchronous"), 2, "FULL");
+    assert_eq!(
+        number("PRAGMA synchronous"),
+        1,
+        "NORMAL: `durable` syncs after each commit"
+    );
     assert_eq!(number("PRAGMA wal_autocheckpoint"), 0);
     assert_eq!(
         number("PRAGMA application_id"),
@@ -108,8 +112,8 @@ async fn a_bad_unit_fails_alone() {
 }
 
 fn limit_pages(driver: &SqliteDriver, pages: i64) {
-    let hands = driver.writer.hands.lock().unwrap();
-    let raw = &hands.as_ref().unwrap().connection.raw;
+    let pen = driver.writer.pen.lock().unwrap();
+    let raw = &pen.as_ref().unwrap().connection.raw;
     raw.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
         .unwrap();
 }
@@ -169,7 +173,7 @@ async fn an_overfull_publishing_queue_is_counted() {
         ..Bounds::default()
     };
     let path = folder.0.join("store.db");
-    let driver = SqliteDriver::open_with(SqliteOptions { path }, bounds)
+    let driver = SqliteDriver::open_with(SqliteOptions { path }, bounds, |sync| sync)
         .await
         .unwrap();
     let driver = Arc::new(driver);
@@ -206,7 +210,7 @@ async fn the_log_is_copied_into_the_database_and_starts_over() {
         ..Bounds::default()
     };
     let path = folder.0.join("store.db");
-    let driver = SqliteDriver::open_with(SqliteOptions { path }, bounds)
+    let driver = SqliteDriver::open_with(SqliteOptions { path }, bounds, |sync| sync)
         .await
         .unwrap();
     let (mut before, mut restarts) = (0, 0);
@@ -217,8 +221,8 @@ async fn the_log_is_copied_into_the_database_and_starts_over() {
             [vec![round as u8; 64 << 10].into()],
         );
         driver.commit(Line::Recording, unit).await.unwrap();
-        let hands = driver.writer.hands.lock().unwrap();
-        let (pages, _) = hands.as_ref().unwrap().connection.log_state().unwrap();
+        let pen = driver.writer.pen.lock().unwrap();
+        let (pages, _) = pen.as_ref().unwrap().connection.log_state().unwrap();
         restarts += u32::from(pages < before);
         before = pages;
         if restarts == 3 {

@@ -1,6 +1,7 @@
-//! The driver from inside: group commit and its failures, and the plans of every statement.
+//! The driver from inside: group commit, its durability and its failures, and the plans of every statement.
 
 mod commits;
+mod durability;
 mod plans;
 mod rows;
 mod spied;

@@ -345,6 +345,61 @@ async fn an_outcome_that_was_not_recorded_leaves_the_delivery_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_first_outcome_moves_a_row_that_was_written_without_anybody_knowing() {
+    for (verdict, state, due) in [
+        (Verdict::Delivered, State::Delivered, 1),
+        (Verdict::DeadLetter, State::DeadLetter, 1),
+        (Verdict::RetryAt(LATER), State::Open, 2),
+    ] {
+        let house = House::new().await;
+        let event = house.accept(1).await.unwrap()[0];
+        house.trouble(Trouble::Unanswered);
+        assert!(house.store.write_down_fresh(LATER).await.is_err());
+        assert_eq!(house.rows(), 2, "they are there all the same");
+        house.settle(event.delivery(0), verdict).await.unwrap();
+        let shown = house
+            .store
+            .delivery(house.team, event.delivery(0))
+            .await
+            .unwrap();
+        let (delivery, attempts) = shown.unwrap();
+        assert_eq!((delivery.state, delivery.attempt_count), (state, 1));
+        assert_eq!(attempts.len(), 1);
+        assert_eq!(
+            delivery.completed_at.is_some(),
+            state != State::Open,
+            "{verdict:?}"
+        );
+        assert_eq!(house.due().await.len(), due);
+        assert_eq!(house.rows(), 2);
+    }
+}
+
+#[tokio::test]
+async fn opening_writes_only_where_a_row_is_missing() {
+    for (missing, opens) in [(false, true), (true, false)] {
+        let house = House::new().await;
+        house.accept(1).await.unwrap();
+        if !missing {
+            house.store.write_down_fresh(LATER).await.unwrap();
+        }
+        let House {
+            folder,
+            store,
+            driver: before,
+            ..
+        } = house;
+        drop((store, before));
+        let full = Arc::new(Troubled {
+            driver: driver(&folder).await,
+            next: Mutex::new(Some(Trouble::Lost)),
+        });
+        let opened = Store::with_driver(full).await;
+        assert_eq!(opened.is_ok(), opens, "missing: {missing}");
+    }
+}
+
+#[tokio::test]
 async fn what_became_of_a_commit_in_doubt_is_found_out() {
     for (trouble, events) in [
         (Trouble::Unanswered, 1),
@@ -354,7 +409,9 @@ async fn what_became_of_a_commit_in_doubt_is_found_out() {
         let house = House::new().await;
         house.trouble(trouble);
         assert!(house.accept(1).await.is_err());
-        house.store.write_down_fresh(LATER).await.unwrap();
+        let unannounced = house.store.write_down_fresh(LATER).await.unwrap();
+        let expected: &[EndpointId] = if events == 1 { &[house.endpoint] } else { &[] };
+        assert!(unannounced.iter().eq(expected), "{unannounced:?}");
         assert_eq!(house.rows(), 2 * events);
         assert_eq!(house.due().await.len() as i64, 2 * events);
         // Nothing keeps the mark back, either.
