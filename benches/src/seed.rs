@@ -11,13 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use model::attempt::{Attempt, Outcome, Reason, Timings};
+use model::audit::Actor;
 use model::catalog::Catalog;
 use model::endpoint::{Secret, Secrets, Subscription};
 use model::event::NewEvent;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::retry::Verdict;
 use model::time::Timestamp;
-use store::{Acceptance, EndpointProgress, Settlement, SqliteOptions, Store};
+use store::{Acceptance, EndpointProgress, Keyring, Settlement, SqliteOptions, Store};
 
 /// What `seed` is given.
 #[derive(clap::Args)]
@@ -81,7 +82,11 @@ enum Fate {
 /// Makes the store.
 pub(crate) async fn run(options: Options) -> Result<()> {
     let path = options.store.clone();
-    let store = Store::open_sqlite(SqliteOptions { path }).await?;
+    // The service looks for the key beside the store.
+    let key = Keyring::new_line().map_err(anyhow::Error::msg)?;
+    std::fs::write(path.with_added_extension("key"), &*key)?;
+    let keyring = Keyring::parse(&key).map_err(anyhow::Error::msg)?;
+    let store = Store::open_sqlite(SqliteOptions { path }, keyring).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let now = Timestamp::from_millis(i64::try_from(now.as_millis())?);
     let start = now.before(SPAN);
@@ -113,7 +118,12 @@ async fn furnish(store: &Store, options: &Options, now: Timestamp) -> Result<Vec
         .sum();
     let mut teams = Vec::new();
     for (name, share, endpoints) in TEAMS {
-        let made = store.create_team(Some(name.into()), name.into(), "scale".into(), now);
+        let made = store.by(Actor::Operator).create_team(
+            Some(name.into()),
+            name.into(),
+            "scale".into(),
+            now,
+        );
         let id = made.await?.context("a new store has no teams")?.id;
         let last = name == "pair";
         let mut ids = Vec::new();
@@ -124,8 +134,15 @@ async fn furnish(store: &Store, options: &Options, now: Timestamp) -> Result<Vec
                 &options.url
             };
             let secrets = Secrets::new(Secret::from_random(&[number as u8; 32]));
-            let made =
-                store.create_endpoint(id, url.clone(), None, Subscription::All, secrets, 10, now);
+            let made = store.by(Actor::Operator).create_endpoint(
+                id,
+                url.clone(),
+                None,
+                Subscription::All,
+                secrets,
+                10,
+                now,
+            );
             ids.push(made.await?.id);
         }
         teams.push(Team {

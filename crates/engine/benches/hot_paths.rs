@@ -12,19 +12,22 @@ use egress::{
     BoxFuture, Connections, Exchange, Policy, Probe, ReceiverUrl, Request, Response, Transport,
 };
 use model::attempt::Timings;
+use model::audit::Actor;
 use model::endpoint::Subscription;
 use model::event::NewEvent;
 use model::id::TeamId;
 use model::time::Timestamp;
 use store::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
 use store::value::Rows;
-use store::{SqliteDriver, SqliteOptions, Store, StoreError};
+use store::{Keyring, SqliteDriver, SqliteOptions, Store, StoreError};
 use tokio::runtime::{Builder, Runtime};
 use vk_engine::{Engine, EngineOptions, Publication, VirtualClock};
 use vk_hot_path::EVENT;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_044_800_000);
 const BATCH: usize = 100;
+/// What the store's secrets are sealed with: the base64 of 32 bytes.
+const SEALING_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 fn main() -> ExitCode {
     vk_hot_path::measure("engine", |paths| {
@@ -67,20 +70,25 @@ impl Scene {
                 forgets: AtomicBool::new(false),
             });
             let engine = Engine::start(
-                Store::with_driver(driver.clone()).await?,
+                Store::with_driver(driver.clone(), Keyring::parse(SEALING_KEY)?).await?,
                 transport,
                 Arc::new(VirtualClock::starting_at(NOW)),
                 EngineOptions::default(),
             );
             let engine = engine.await?;
-            let team = engine.create_team(None, "Acme".into(), "scale".into());
+            let team = engine
+                .by(Actor::Operator)
+                .create_team(None, "Acme".into(), "scale".into());
             let team = team.await?.id;
             let url = ReceiverUrl::parse(
                 "https://hooks.acme-fabrication.com/vantagekit",
                 &Policy::default(),
             )?;
             for _ in 0..endpoints {
-                let made = engine.create_endpoint(team, &url, None, Subscription::All);
+                let made =
+                    engine
+                        .by(Actor::Operator)
+                        .create_endpoint(team, &url, None, Subscription::All);
                 made.await?;
             }
             driver.forgets.store(true, Ordering::Relaxed);

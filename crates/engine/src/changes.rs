@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egress::ReceiverUrl;
+use model::audit::Actor;
 use model::endpoint::{Endpoint, PREVIOUS_SECRETS_MAX, Secret, Secrets, Subscription};
 use model::id::{DeliveryId, EndpointId, KeyId, TeamId};
 use model::key::{ApiKey, NewKey, Scopes, TEAM_KEY_PREFIX};
@@ -41,6 +42,7 @@ impl House {
 
     pub(crate) async fn create_team(
         self: Arc<Self>,
+        by: Actor,
         external_id: Option<String>,
         name: String,
         plan: String,
@@ -49,6 +51,7 @@ impl House {
         let taken = external_id.clone().unwrap_or_default();
         let team = self
             .store
+            .by(by)
             .create_team(external_id, name, plan, self.clock.now())
             .await?;
         let team = team.ok_or_else(|| {
@@ -61,6 +64,7 @@ impl House {
 
     pub(crate) async fn update_team(
         self: Arc<Self>,
+        by: Actor,
         team: TeamId,
         name: Option<String>,
         plan: Option<String>,
@@ -68,6 +72,7 @@ impl House {
         let _one = self.changes.lock().await;
         let team = self
             .store
+            .by(by)
             .update_team(team, name, plan, self.clock.now())
             .await?
             .ok_or(TEAM)?;
@@ -76,9 +81,18 @@ impl House {
         Ok(team)
     }
 
-    pub(crate) async fn delete_team(self: Arc<Self>, team: TeamId) -> Result<(), Refusal> {
+    pub(crate) async fn delete_team(
+        self: Arc<Self>,
+        by: Actor,
+        team: TeamId,
+    ) -> Result<(), Refusal> {
         let _one = self.changes.lock().await;
-        if !self.store.delete_team(team, self.clock.now()).await? {
+        if !self
+            .store
+            .by(by)
+            .delete_team(team, self.clock.now())
+            .await?
+        {
             return Err(TEAM);
         }
         for lane in self.roster.remove_team(team).iter() {
@@ -89,6 +103,7 @@ impl House {
 
     pub(crate) async fn create_endpoint(
         self: Arc<Self>,
+        by: Actor,
         team: TeamId,
         url: String,
         description: Option<String>,
@@ -102,6 +117,7 @@ impl House {
         let secrets = Secrets::new(new_secret()?);
         let endpoint = self
             .store
+            .by(by)
             .create_endpoint(
                 team,
                 url,
@@ -119,6 +135,7 @@ impl House {
 
     pub(crate) async fn update_endpoint(
         self: Arc<Self>,
+        by: Actor,
         team: TeamId,
         endpoint: EndpointId,
         edit: EndpointEdit,
@@ -135,11 +152,12 @@ impl House {
             paused: edit.paused,
             secrets: None,
         };
-        self.change_endpoint(team, endpoint, change).await
+        self.change_endpoint(by, team, endpoint, change).await
     }
 
     pub(crate) async fn rotate_secret(
         self: Arc<Self>,
+        by: Actor,
         team: TeamId,
         endpoint: EndpointId,
         expire_old_after: Duration,
@@ -161,12 +179,13 @@ impl House {
             secrets: Some(secrets),
             ..EndpointChange::default()
         };
-        Ok((new, self.change_endpoint(team, endpoint, change).await?))
+        Ok((new, self.change_endpoint(by, team, endpoint, change).await?))
     }
 
     /// Changes the store, then the lane. The caller holds the lock on changes.
     async fn change_endpoint(
         self: &Arc<Self>,
+        by: Actor,
         team: TeamId,
         endpoint: EndpointId,
         change: EndpointChange,
@@ -174,6 +193,7 @@ impl House {
         let now = self.clock.now();
         let endpoint = self
             .store
+            .by(by)
             .update_endpoint(team, endpoint, change, now)
             .await?
             .ok_or(ENDPOINT)?;
@@ -187,12 +207,14 @@ impl House {
 
     pub(crate) async fn delete_endpoint(
         self: Arc<Self>,
+        by: Actor,
         team: TeamId,
         endpoint: EndpointId,
     ) -> Result<(), Refusal> {
         let _one = self.changes.lock().await;
         if !self
             .store
+            .by(by)
             .delete_endpoint(team, endpoint, self.clock.now())
             .await?
         {
@@ -206,6 +228,7 @@ impl House {
 
     pub(crate) async fn create_key(
         self: Arc<Self>,
+        by: Actor,
         team: TeamId,
         name: String,
         scopes: Scopes,
@@ -226,6 +249,7 @@ impl House {
         };
         let key = self
             .store
+            .by(by)
             .create_key(team, key, limit, self.clock.now())
             .await
             .map_err(limited)?;
@@ -235,13 +259,15 @@ impl House {
 
     pub(crate) async fn delete_key(
         self: Arc<Self>,
+        by: Actor,
         team: TeamId,
         key: KeyId,
     ) -> Result<(), Refusal> {
         let _one = self.changes.lock().await;
         let hash = self
             .store
-            .delete_key(team, key)
+            .by(by)
+            .delete_key(team, key, self.clock.now())
             .await?
             .ok_or(Refusal::NotFound("API key"))?;
         self.roster.remove_key(&hash);

@@ -7,8 +7,8 @@
 //! - [`clock`]: where the time comes from;
 //! - `house`: what the rooms share, and how all of it ends;
 //! - `roster`: who is who, without asking the store;
-//! - `publish`: match, commit, offer; `changes`: what is changed by hand; `to_the_end`: neither is
-//!   left half done;
+//! - `publish`: match, commit, offer; [`Hand`] and `changes`: what is changed by hand; `to_the_end`:
+//!   neither is left half done;
 //! - `lane`: one endpoint's deliveries, in order and in bounded memory;
 //! - `sender`: one attempt; `recorder`: many outcomes in one commit;
 //! - `puller`: reading from the store what is due; `wakeups`: the one timer;
@@ -16,6 +16,7 @@
 
 mod changes;
 pub mod clock;
+mod hand;
 mod house;
 mod lane;
 mod metrics;
@@ -32,20 +33,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egress::{Policy, ReceiverUrl, Transport};
+use model::audit::Actor;
 use model::brand::Brand;
-use model::endpoint::{Endpoint, Secret, Subscription};
+use model::endpoint::Subscription;
 use model::event::NewEvent;
-use model::id::{DeliveryId, EndpointId, KeyId, TeamId};
-use model::key::{ApiKey, KeyHash, NewKey, OPERATOR_KEY_PREFIX, Scopes};
+use model::id::{DeliveryId, EndpointId, TeamId};
+use model::key::{ApiKey, KeyHash, NewKey, OPERATOR_KEY_PREFIX};
 use model::retry::RetrySchedule;
 use model::team::{Plans, Team};
-use model::time::Timestamp;
 use store::{Accepted, Page, PageRequest, RetryFilter, Store, StoreError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::{Clock, SystemClock, VirtualClock};
+pub use hand::Hand;
 
 use house::House;
 use metrics::Metrics;
@@ -411,110 +413,12 @@ impl Engine {
         to_the_end(Arc::clone(&self.house).retry_dead_letters(team, endpoint, filter)).await
     }
 
-    /// Makes a team; without an external id it gets a UUIDv7.
-    ///
-    /// # Errors
-    /// `Conflict` where the external id is taken.
-    pub async fn create_team(
-        &self,
-        external_id: Option<String>,
-        name: String,
-        plan: String,
-    ) -> Result<Team, Refusal> {
-        to_the_end(Arc::clone(&self.house).create_team(external_id, name, plan)).await
-    }
-
-    /// Changes a team.
-    ///
-    /// # Errors
-    /// Where there is no such team, or the store cannot.
-    pub async fn update_team(
-        &self,
-        team: TeamId,
-        name: Option<String>,
-        plan: Option<String>,
-    ) -> Result<Team, Refusal> {
-        to_the_end(Arc::clone(&self.house).update_team(team, name, plan)).await
-    }
-
-    /// Deletes a team with its keys and endpoints.
-    ///
-    /// # Errors
-    /// Where there is no such team, or the store cannot.
-    pub async fn delete_team(&self, team: TeamId) -> Result<(), Refusal> {
-        to_the_end(Arc::clone(&self.house).delete_team(team)).await
-    }
-
-    /// Makes an endpoint with a new secret.
-    ///
-    /// # Errors
-    /// Where the plan has no webhooks or grants no more endpoints, or the store cannot.
-    pub async fn create_endpoint(
-        &self,
-        team: TeamId,
-        url: &ReceiverUrl,
-        description: Option<String>,
-        subscription: Subscription,
-    ) -> Result<Endpoint, Refusal> {
-        let url = url.as_str().to_owned();
-        let house = Arc::clone(&self.house);
-        to_the_end(house.create_endpoint(team, url, description, subscription)).await
-    }
-
-    /// Changes an endpoint; when this returns no attempt starts by the old settings.
-    ///
-    /// # Errors
-    /// Where the team has no such endpoint, or the store cannot.
-    pub async fn update_endpoint(
-        &self,
-        team: TeamId,
-        endpoint: EndpointId,
-        edit: EndpointEdit,
-    ) -> Result<Endpoint, Refusal> {
-        to_the_end(Arc::clone(&self.house).update_endpoint(team, endpoint, edit)).await
-    }
-
-    /// Deletes an endpoint, which cancels what it was owed.
-    ///
-    /// # Errors
-    /// Where the team has no such endpoint, or the store cannot.
-    pub async fn delete_endpoint(&self, team: TeamId, endpoint: EndpointId) -> Result<(), Refusal> {
-        to_the_end(Arc::clone(&self.house).delete_endpoint(team, endpoint)).await
-    }
-
-    /// A new secret, and the endpoint with it; the old one stays in use for `expire_old_after`.
-    ///
-    /// # Errors
-    /// Where the team has no such endpoint, or the store cannot.
-    pub async fn rotate_secret(
-        &self,
-        team: TeamId,
-        endpoint: EndpointId,
-        expire_old_after: Duration,
-    ) -> Result<(Secret, Endpoint), Refusal> {
-        to_the_end(Arc::clone(&self.house).rotate_secret(team, endpoint, expire_old_after)).await
-    }
-
-    /// Makes an API key.
-    ///
-    /// # Errors
-    /// Where the plan grants no more keys, or the store cannot.
-    pub async fn create_key(
-        &self,
-        team: TeamId,
-        name: String,
-        scopes: Scopes,
-        expires_at: Option<Timestamp>,
-    ) -> Result<(NewKey, ApiKey), Refusal> {
-        to_the_end(Arc::clone(&self.house).create_key(team, name, scopes, expires_at)).await
-    }
-
-    /// Revokes an API key.
-    ///
-    /// # Errors
-    /// Where the team has no such key, or the store cannot.
-    pub async fn delete_key(&self, team: TeamId, key: KeyId) -> Result<(), Refusal> {
-        to_the_end(Arc::clone(&self.house).delete_key(team, key)).await
+    /// The engine in somebody's hand: what they change is remembered as theirs.
+    pub fn by(&self, actor: Actor) -> Hand<'_> {
+        Hand {
+            house: &self.house,
+            actor,
+        }
     }
 
     /// A team's keys, with when they were last used up to now.

@@ -84,6 +84,10 @@ id!(
     /// One event owed to one endpoint.
     DeliveryId = 5
 );
+id!(
+    /// A change by hand, as the audit log has it.
+    AuditId = 6
+);
 
 /// Turns ids into UUIDv7s and back, under a key that belongs to one store.
 ///

@@ -11,9 +11,10 @@
 //! - [`attempt`]: one HTTP try and why it failed; [`retry`]: what follows from it;
 //! - [`health`]: what a row of failures says about an endpoint;
 //! - [`delivery`]: one event owed to one endpoint, and its status;
-//! - [`brand`]: the names a receiver sees.
+//! - [`brand`]: the names a receiver sees; [`audit`]: who changed what by hand.
 
 pub mod attempt;
+pub mod audit;
 pub mod brand;
 pub mod catalog;
 pub mod delivery;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::attempt::{Attempt, Outcome, Timings};
+use model::audit::Actor;
 use model::endpoint::{Secret, Secrets, Subscription};
 use model::event::NewEvent;
 use model::health::Health;
@@ -15,10 +16,12 @@ use model::retry::Verdict;
 use model::time::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 use vk_hot_path::EVENT;
-use vk_store::{Acceptance, EndpointProgress, Settlement, SqliteOptions, Store};
+use vk_store::{Acceptance, EndpointProgress, Keyring, Settlement, SqliteOptions, Store};
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_044_800_000);
 const BATCH: usize = 100;
+/// What the store's secrets are sealed with: the base64 of 32 bytes.
+const SEALING_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 fn main() -> ExitCode {
     vk_hot_path::measure("store", |paths| {
@@ -65,15 +68,21 @@ impl Scene {
         let runtime = Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a runtime");
         let made = runtime.block_on(async {
-            let store = Store::open_sqlite(SqliteOptions { path }).await?;
-            let team = store.create_team(None, "Acme".into(), "scale".into(), NOW);
+            let store =
+                Store::open_sqlite(SqliteOptions { path }, Keyring::parse(SEALING_KEY)?).await?;
+            let team =
+                store
+                    .by(Actor::Operator)
+                    .create_team(None, "Acme".into(), "scale".into(), NOW);
             let team = team.await?.ok_or("the team is there")?.id;
             let mut ids = Vec::new();
             for _ in 0..endpoints {
                 let url = "https://receiver.example/".to_owned();
                 let secrets = Secrets::new(Secret::from_random(&[7; 32]));
                 let all = Subscription::All;
-                let made = store.create_endpoint(team, url, None, all, secrets, 10, NOW);
+                let made = store
+                    .by(Actor::Operator)
+                    .create_endpoint(team, url, None, all, secrets, 10, NOW);
                 ids.push(made.await?.id);
             }
             Ok::<_, Box<dyn std::error::Error>>((store, team, ids))

@@ -10,17 +10,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use model::attempt::{Attempt, Outcome, Timings};
+use model::audit::Actor;
 use model::endpoint::{Secret, Secrets, Subscription};
 use model::event::NewEvent;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::retry::Verdict;
 use model::time::Timestamp;
-use store::{Acceptance, Settlement, SqliteOptions, Store};
+use store::{Acceptance, Keyring, Settlement, SqliteOptions, Store};
 use tokio::sync::mpsc;
 
 const CALLERS: usize = 64;
 const FOR: Duration = Duration::from_secs(4);
 const BATCH: usize = 1024;
+/// What the store's secrets are sealed with: the base64 of 32 bytes.
+const SEALING_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 type Problem = Box<dyn std::error::Error + Send + Sync>;
 
@@ -43,8 +46,9 @@ fn now() -> Timestamp {
 
 async fn measure(folder: &std::path::Path, endpoints: usize) -> Result<(), Problem> {
     let path = folder.join("store.db");
-    let store = Store::open_sqlite(SqliteOptions { path }).await?;
+    let store = Store::open_sqlite(SqliteOptions { path }, Keyring::parse(SEALING_KEY)?).await?;
     let team = store
+        .by(Actor::Operator)
         .create_team(None, "t".into(), "scale".into(), now())
         .await?
         .ok_or("no team")?
@@ -54,6 +58,7 @@ async fn measure(folder: &std::path::Path, endpoints: usize) -> Result<(), Probl
         let secrets = Secrets::new(Secret::from_text("s"));
         let url = "https://r.example/".to_owned();
         let made = store
+            .by(Actor::Operator)
             .create_endpoint(team, url, None, Subscription::All, secrets, 10, now())
             .await?;
         ids.push(made.id);

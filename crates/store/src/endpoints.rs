@@ -1,14 +1,17 @@
 //! Hides how endpoints are kept, and that a deleted one leaves a row without secrets behind.
 
 use model::attempt::Reason;
-use model::endpoint::{Endpoint, Secret, Secrets, Subscription};
+use model::audit::{Action, Change, without_query};
+use model::endpoint::{Endpoint, Secrets, Subscription};
 use model::health::Health;
 use model::id::{EndpointId, TeamId};
 use model::time::Timestamp;
 
+use crate::audit::{Hand, changed, set};
 use crate::driver::{Commit, Query, Unit};
 use crate::error::{LimitedError, StoreError};
 use crate::page::{Page, PageRequest};
+use crate::seal::Keyring;
 use crate::store::Store;
 use crate::value::{Columns, Value, damaged};
 
@@ -70,6 +73,36 @@ pub struct EndpointChange {
 }
 
 impl EndpointChange {
+    /// What of an endpoint it changes, for the audit log.
+    fn of(&self, before: &Endpoint) -> Vec<Change> {
+        let flag = |value: bool| Some(value.to_string());
+        let types = |subscription: &Subscription| Some(subscription.names().join(", "));
+        let mut all = Vec::new();
+        if let Some(url) = &self.url {
+            let shown = |url: &str| Some(without_query(url));
+            // A change of nothing but the query is one all the same.
+            if *url != before.url {
+                all.push(changed("url", shown(&before.url), shown(url)));
+            }
+        }
+        if let Some(description) = &self.description {
+            let before = before.description.clone();
+            all.push(changed("description", before, description.clone()));
+        }
+        if let Some(subscription) = &self.subscription {
+            let before = types(&before.subscription);
+            all.push(changed("eventTypes", before, types(subscription)));
+        }
+        if let Some(disabled) = self.disabled {
+            all.push(changed("disabled", flag(before.disabled), flag(disabled)));
+        }
+        if let Some(paused) = self.paused {
+            all.push(changed("paused", flag(before.paused), flag(paused)));
+        }
+        all.retain(|change| change.field == "url" || change.from != change.to);
+        all
+    }
+
     /// The endpoint after the change.
     fn applied_to(self, endpoint: Endpoint, now: Timestamp) -> Endpoint {
         Endpoint {
@@ -85,11 +118,11 @@ impl EndpointChange {
     }
 }
 
-impl Store {
+impl Hand<'_> {
     /// Makes an endpoint, where the team has fewer than `limit`.
     #[expect(clippy::too_many_arguments, reason = "an endpoint has that many parts")]
     pub async fn create_endpoint(
-        &self,
+        self,
         team: TeamId,
         url: String,
         description: Option<String>,
@@ -99,7 +132,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Endpoint, LimitedError> {
         let endpoint = Endpoint {
-            id: self.new_id(now),
+            id: self.store.new_id(now),
             team,
             url,
             description,
@@ -111,7 +144,10 @@ impl Store {
             updated_at: now,
             last_delivery_at: None,
         };
-        let [secret, previous] = secret_values(Some(&endpoint.secrets))?;
+        let [secret, previous] = self
+            .store
+            .keyring()
+            .seal_all(endpoint.id, &endpoint.secrets)?;
         let mut unit = Unit::default();
         unit.guard(ROOM, [team.into(), limit.into()], 1);
         unit.add(
@@ -127,7 +163,16 @@ impl Store {
                 now.into(),
             ],
         );
-        match self.commit(unit).await? {
+        let mut changes = vec![
+            set("url", Some(without_query(&endpoint.url))),
+            set("eventTypes", Some(endpoint.subscription.names().join(", "))),
+        ];
+        if endpoint.description.is_some() {
+            changes.push(set("description", endpoint.description.clone()));
+        }
+        let action = Action::EndpointCreated;
+        self.note(&mut unit, team, action, endpoint.id, &changes, now)?;
+        match self.store.commit(unit).await? {
             Commit::Done { .. } => Ok(endpoint),
             Commit::Refused { .. } => Err(LimitedError::LimitReached(limit)),
         }
@@ -138,16 +183,19 @@ impl Store {
     /// The answer is made of what was read before: once the change is durable nothing can fail any
     /// more, so an error means that nothing was changed. Changes of one endpoint come one at a time.
     pub async fn update_endpoint(
-        &self,
+        self,
         team: TeamId,
         endpoint: EndpointId,
         change: EndpointChange,
         now: Timestamp,
     ) -> Result<Option<Endpoint>, StoreError> {
-        let Some(before) = self.endpoint(team, endpoint).await? else {
+        let Some(before) = self.store.endpoint(team, endpoint).await? else {
             return Ok(None);
         };
-        let [secret, previous] = secret_values(change.secrets.as_ref())?;
+        let [secret, previous] = match &change.secrets {
+            None => [Value::Null, Value::Null],
+            Some(secrets) => self.store.keyring().seal_all(endpoint, secrets)?,
+        };
         let types = change.subscription.as_ref().map(types_value).transpose()?;
         let values = [
             endpoint.into(),
@@ -165,7 +213,15 @@ impl Store {
         ];
         let mut unit = Unit::default();
         unit.guard(UPDATE, values, 1);
-        Ok(match self.commit(unit).await? {
+        if change.secrets.is_some() {
+            self.note(&mut unit, team, Action::SecretRotated, endpoint, &[], now)?;
+        }
+        let changes = change.of(&before);
+        if !changes.is_empty() {
+            let action = Action::EndpointUpdated;
+            self.note(&mut unit, team, action, endpoint, &changes, now)?;
+        }
+        Ok(match self.store.commit(unit).await? {
             Commit::Done { .. } => Some(change.applied_to(before, now)),
             // It was deleted in between.
             Commit::Refused { .. } => None,
@@ -174,15 +230,27 @@ impl Store {
 
     /// Deletes an endpoint: its unfinished deliveries are canceled by that.
     pub async fn delete_endpoint(
-        &self,
+        self,
         team: TeamId,
         endpoint: EndpointId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let values = [endpoint.into(), team.into(), now.into()];
-        Ok(self.change(Unit::of(DELETE, values)).await? > 0)
+        let Some(before) = self.store.endpoint(team, endpoint).await? else {
+            return Ok(false);
+        };
+        let mut unit = Unit::default();
+        unit.guard(DELETE, [endpoint.into(), team.into(), now.into()], 1);
+        let changes = [changed("url", Some(without_query(&before.url)), None)];
+        let action = Action::EndpointDeleted;
+        self.note(&mut unit, team, action, endpoint, &changes, now)?;
+        Ok(matches!(
+            self.store.commit(unit).await?,
+            Commit::Done { .. }
+        ))
     }
+}
 
+impl Store {
     /// A team's endpoint.
     pub async fn endpoint(
         &self,
@@ -191,7 +259,7 @@ impl Store {
     ) -> Result<Option<Endpoint>, StoreError> {
         self.read_one(Query::new(ONE, [endpoint.into(), team.into()]))
             .await?
-            .first(decode)
+            .first(|row| decode(row, self.keyring()))
     }
 
     /// A team's endpoints, oldest first.
@@ -202,38 +270,10 @@ impl Store {
     ) -> Result<Page<Endpoint>, StoreError> {
         let (limit, offset) = page.window();
         let rows = Query::new(PAGE, [team.into(), limit, offset]);
+        let decode = |row: &mut Columns| decode(row, self.keyring());
         self.page(rows, Query::new(TOTAL, [team.into()]), decode)
             .await
     }
-}
-
-/// The current secret, and those before it as a JSON array of [secret, end]; null: none.
-fn secret_values(secrets: Option<&Secrets>) -> Result<[Value; 2], StoreError> {
-    let Some(secrets) = secrets else {
-        return Ok([Value::Null, Value::Null]);
-    };
-    let previous: Vec<(&str, i64)> = secrets
-        .previous
-        .iter()
-        .map(|(secret, end)| (secret.expose(), end.as_millis()))
-        .collect();
-    let previous = match previous.as_slice() {
-        [] => Value::Null,
-        previous => serde_json::to_string(previous)
-            .map(Value::Text)
-            .map_err(|error| StoreError::Internal(error.to_string()))?,
-    };
-    Ok([secrets.current.expose().to_owned().into(), previous])
-}
-
-fn read_previous(text: Option<String>) -> Result<Vec<(Secret, Timestamp)>, StoreError> {
-    let Some(text) = text else {
-        return Ok(Vec::new());
-    };
-    let previous: Vec<(String, i64)> = serde_json::from_str(&text)
-        .map_err(|_| damaged("the previous secrets of an endpoint are not readable"))?;
-    let secret = |(secret, end)| (Secret::from_text(secret), Timestamp::from_millis(end));
-    Ok(previous.into_iter().map(secret).collect())
 }
 
 fn types_value(subscription: &Subscription) -> Result<Value, StoreError> {
@@ -261,17 +301,15 @@ fn read_reason(text: Option<String>) -> Result<Option<Reason>, StoreError> {
     .transpose()
 }
 
-pub(crate) fn decode(row: &mut Columns) -> Result<Endpoint, StoreError> {
+pub(crate) fn decode(row: &mut Columns, keyring: &Keyring) -> Result<Endpoint, StoreError> {
+    let id = row.id()?;
     Ok(Endpoint {
-        id: row.id()?,
+        id,
         team: row.id()?,
         url: row.text()?,
         description: row.maybe_text()?,
         subscription: read_types(row.maybe_text()?)?,
-        secrets: Secrets {
-            current: Secret::from_text(row.text()?),
-            previous: read_previous(row.maybe_text()?)?,
-        },
+        secrets: keyring.open_all(id, &row.text()?, row.maybe_text()?.as_deref())?,
         disabled: row.flag()?,
         paused: row.flag()?,
         health: Health {

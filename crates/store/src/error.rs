@@ -19,6 +19,17 @@ pub enum StoreError {
 #[error("{0}")]
 pub struct OpenError(pub String);
 
+/// Why an open database could not be taken up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TakeUpError {
+    /// Its signing secrets are sealed with a key that was not given: its id.
+    #[error("its signing secrets are sealed with the key {0}, which is not among the keys given")]
+    UnknownKey(String),
+    /// It cannot be read, or what the last stop left unwritten cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why events were not accepted; none of them was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {

@@ -1,10 +1,12 @@
 //! Hides how API keys and the operator's key are kept: as hashes.
 
 use bytes::Bytes;
+use model::audit::Action;
 use model::id::{KeyId, TeamId};
-use model::key::{ApiKey, KeyHash, Scopes};
+use model::key::{ApiKey, KeyHash, Scope, Scopes};
 use model::time::Timestamp;
 
+use crate::audit::{Hand, changed, set};
 use crate::driver::{Commit, Query, Unit};
 use crate::error::{LimitedError, StoreError};
 use crate::page::{Page, PageRequest};
@@ -30,7 +32,7 @@ const ROOM: &str = "\
 const INSERT: &str = "\
     INSERT INTO api_keys (id, team_id, name, shown, hash, scopes, last_used_at, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-const HASH: &str = "SELECT hash FROM api_keys WHERE id = $1 AND team_id = $2";
+const ONE: &str = concat!(columns!(), "WHERE id = $1 AND team_id = $2");
 const DELETE: &str = "DELETE FROM api_keys WHERE id = $1 AND team_id = $2";
 const TOUCH: &str = "\
     UPDATE api_keys SET last_used_at = $2 \
@@ -40,17 +42,17 @@ const SET_OPERATOR: &str = "\
     INSERT INTO meta (key, value) VALUES ('operator_key', $1) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
-impl Store {
+impl Hand<'_> {
     /// Makes a key, where the team has fewer than `limit`. The key's id is given by the store.
     pub async fn create_key(
-        &self,
+        self,
         team: TeamId,
         key: ApiKey,
         limit: u32,
         now: Timestamp,
     ) -> Result<ApiKey, LimitedError> {
         let key = ApiKey {
-            id: self.new_id(now),
+            id: self.store.new_id(now),
             team,
             ..key
         };
@@ -69,36 +71,54 @@ impl Store {
                 key.expires_at.into(),
             ],
         );
-        match self.commit(unit).await? {
+        let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
+        let mut changes = vec![
+            set("name", Some(key.name.clone())),
+            set("prefix", Some(key.shown.clone())),
+            set("scopes", Some(scopes.join(", "))),
+        ];
+        if let Some(expires_at) = key.expires_at {
+            changes.push(set("expiresAt", Some(expires_at.to_string())));
+        }
+        self.note(&mut unit, team, Action::KeyCreated, key.id, &changes, now)?;
+        match self.store.commit(unit).await? {
             Commit::Done { .. } => Ok(key),
             Commit::Refused { .. } => Err(LimitedError::LimitReached(limit)),
         }
     }
 
+    /// Deletes a key; its hash, so that the roster can forget it.
+    pub async fn delete_key(
+        self,
+        team: TeamId,
+        key: KeyId,
+        now: Timestamp,
+    ) -> Result<Option<KeyHash>, StoreError> {
+        let query = Query::new(ONE, [key.into(), team.into()]);
+        let Some(before) = self.store.read_one(query).await?.first(decode)? else {
+            return Ok(None);
+        };
+        let mut unit = Unit::default();
+        unit.guard(DELETE, [key.into(), team.into()], 1);
+        let changes = [
+            changed("name", Some(before.name), None),
+            changed("prefix", Some(before.shown), None),
+        ];
+        self.note(&mut unit, team, Action::KeyDeleted, key, &changes, now)?;
+        Ok(match self.store.commit(unit).await? {
+            Commit::Done { .. } => Some(before.hash),
+            Commit::Refused { .. } => None,
+        })
+    }
+}
+
+impl Store {
     /// A team's keys, oldest first.
     pub async fn keys(&self, team: TeamId, page: PageRequest) -> Result<Page<ApiKey>, StoreError> {
         let (limit, offset) = page.window();
         let rows = Query::new(PAGE, [team.into(), limit, offset]);
         self.page(rows, Query::new(TOTAL, [team.into()]), decode)
             .await
-    }
-
-    /// Deletes a key; its hash, so that the roster can forget it.
-    pub async fn delete_key(
-        &self,
-        team: TeamId,
-        key: KeyId,
-    ) -> Result<Option<KeyHash>, StoreError> {
-        let hash = self
-            .read_one(Query::new(HASH, [key.into(), team.into()]))
-            .await?
-            .first(Columns::array)?;
-        let mut unit = Unit::default();
-        unit.guard(DELETE, [key.into(), team.into()], 1);
-        Ok(match self.commit(unit).await? {
-            Commit::Done { .. } => hash.map(KeyHash),
-            Commit::Refused { .. } => None,
-        })
     }
 
     /// Notes when keys were last used.

@@ -18,11 +18,13 @@
 //!   rows are still to be written);
 //! - looking back: `log` (deliveries by any filter), `events`;
 //! - what a team has: `teams`, `endpoints`, `keys`, `tokens`, and `load` (all of it, for the roster);
+//!   `seal` (how signing secrets are kept), `audit` (who changed what by hand);
 //! - `sweep`: retention;
 //! - [`driver`]: the seam, writes and reads as data ([`value`]); `sqlite`: the driver for one file. Its tables,
 //!   and why each index is there, are described in `sqlite/migrations/`.
 
 mod accept;
+mod audit;
 pub mod driver;
 mod due;
 mod endpoints;
@@ -34,6 +36,7 @@ mod load;
 mod log;
 mod page;
 mod retry;
+mod seal;
 mod settle;
 mod sqlite;
 mod standing;
@@ -44,15 +47,17 @@ mod tokens;
 pub mod value;
 
 pub use accept::{Acceptance, Accepted, Idempotency};
+pub use audit::Hand;
 pub use due::{DueDelivery, DuePage};
 pub use endpoints::EndpointChange;
-pub use error::{AcceptError, LimitedError, OpenError, StoreError};
+pub use error::{AcceptError, LimitedError, OpenError, StoreError, TakeUpError};
 pub use events::EventSummary;
 pub use load::Loaded;
 pub use log::LogFilter;
 pub use page::{Page, PageRequest};
 pub use retry::{Retried, RetryFilter};
+pub use seal::Keyring;
 pub use settle::{EndpointProgress, Settlement};
-pub use sqlite::{SqliteDriver, SqliteOptions};
+pub use sqlite::{SqliteDriver, SqliteOptions, holds_sealed_secrets};
 pub use store::Store;
 pub use tokens::TokenKind;

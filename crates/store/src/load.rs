@@ -33,7 +33,7 @@ impl Store {
         };
         Ok(Loaded {
             teams: next()?.decode(teams::decode)?,
-            endpoints: next()?.decode(endpoints::decode)?,
+            endpoints: next()?.decode(|row| endpoints::decode(row, self.keyring()))?,
             keys: next()?.decode(keys::decode)?,
         })
     }

@@ -7,8 +7,9 @@ use model::id::{Id, IdAllocator, IdCodec};
 use model::time::Timestamp;
 
 use crate::driver::{Commit, Driver, Line, Query, Stats, Unit};
-use crate::error::{OpenError, StoreError};
+use crate::error::{OpenError, StoreError, TakeUpError};
 use crate::fresh::{self, Fresh};
+use crate::seal::{self, Keyring};
 use crate::sqlite::{SqliteDriver, SqliteOptions};
 use crate::value::{Rows, damaged};
 
@@ -16,7 +17,7 @@ const ID_KEY: &str = "SELECT value FROM meta WHERE key = 'id_key'";
 const LAST_IDS: &str = "\
     SELECT (SELECT max(id) FROM teams), (SELECT max(id) FROM api_keys), \
            (SELECT max(id) FROM endpoints), (SELECT max(id) FROM events), \
-           (SELECT max(id) FROM deliveries)";
+           (SELECT max(id) FROM deliveries), (SELECT max(id) FROM audit_log)";
 const PROVE_READY: &str = "\
     INSERT INTO meta (key, value) VALUES ('ready', $1) \
     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
@@ -31,6 +32,7 @@ struct Inner {
     driver: Arc<dyn Driver>,
     codec: IdCodec,
     ids: Mutex<IdAllocator>,
+    keyring: Keyring,
     fresh: Fresh,
     /// Where `sweep` goes on: it has looked at every event up to here.
     swept: AtomicI64,
@@ -42,38 +44,56 @@ impl Store {
     /// # Errors
     /// The sentence says why not and what to do: the file is in use, of a newer version, of another
     /// program, damaged, or cannot be written. A file that is refused is left as it is.
-    pub async fn open_sqlite(options: SqliteOptions) -> Result<Self, OpenError> {
+    pub async fn open_sqlite(options: SqliteOptions, keyring: Keyring) -> Result<Self, OpenError> {
         let name = options.path.display().to_string();
         let driver = SqliteDriver::open(options).await?;
-        Self::with_driver(Arc::new(driver)).await.map_err(|error| {
-            OpenError(format!(
-                "{name} cannot be taken up again: {error}. Nothing that was in it is lost. See \
+        Self::with_driver(Arc::new(driver), keyring)
+            .await
+            .map_err(|error| match error {
+                TakeUpError::UnknownKey(id) => OpenError(format!(
+                    "{name} cannot be used with the key given: its signing secrets are sealed with \
+                     the key {id}. Bring back the key file that belongs to this database; nothing was \
+                     changed."
+                )),
+                TakeUpError::Store(error) => OpenError(format!(
+                    "{name} cannot be taken up again: {error}. Nothing that was in it is lost. See \
                      that its disk has room, since what the last stop left unwritten has to be \
                      written first, and that it can be read and written; then start again."
-            ))
-        })
+                )),
+            })
     }
 
     /// A store over an open driver, whose tables are there.
     ///
     /// # Errors
     /// What the driver says when it is first read, or when it writes what the last stop left unwritten.
-    pub async fn with_driver(driver: Arc<dyn Driver>) -> Result<Self, StoreError> {
+    pub async fn with_driver(
+        driver: Arc<dyn Driver>,
+        keyring: Keyring,
+    ) -> Result<Self, TakeUpError> {
         let key = read_one(&*driver, Query::new(ID_KEY, []))
             .await?
             .first(|row| row.array::<16>())?
             .ok_or_else(|| damaged("the key of its ids is missing"))?;
+        let sealed = seal::seal_store(&*driver, &keyring).await?;
+        if sealed > 0 {
+            tracing::info!(
+                endpoints = sealed,
+                "signing secrets were sealed with the current key"
+            );
+        }
         fresh::write_left_over(&*driver).await?;
         // Only now: the ids of deliveries that had no row yet count, too.
         let last = read_one(&*driver, Query::new(LAST_IDS, [])).await?;
         let last = last.first(|row| {
-            (0..5).try_fold(0, |last, _| Ok(row.maybe_int()?.unwrap_or(0).max(last)))
+            (0..6).try_fold(0, |last, _| Ok(row.maybe_int()?.unwrap_or(0).max(last)))
         })?;
         Ok(Self {
             inner: Arc::new(Inner {
                 driver,
                 codec: IdCodec::new(key),
                 ids: Mutex::new(IdAllocator::new(0, last.unwrap_or(0))),
+                keyring,
                 fresh: Fresh::default(),
                 swept: AtomicI64::new(0),
             }),
@@ -119,6 +139,10 @@ impl Store {
 
     pub(crate) fn driver(&self) -> &dyn Driver {
         self.inner.driver.as_ref()
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.inner.keyring
     }
 
     pub(crate) fn fresh(&self) -> &Fresh {

@@ -76,6 +76,10 @@ const DELETE_ENDPOINT: &str = concat!(
 );
 const DELETE_TEAM: &str = concat!("DELETE FROM teams WHERE id = $1 AND ", is_idle_team!());
 
+/// Once its team is gone.
+const DELETE_AUDIT_LOG: &str = "\
+    DELETE FROM audit_log WHERE team_id = $1 AND NOT EXISTS (SELECT 1 FROM teams WHERE id = $1)";
+
 /// How long a deleted endpoint's or team's row stays at least: a publication that was under way
 /// when it was deleted may still refer to it, and waits in the queue for much less.
 const DELETED_KEPT: Duration = Duration::from_secs(3600);
@@ -128,6 +132,7 @@ impl Store {
         }
         for team in teams.decode(Columns::id::<TeamId>)? {
             unit.add(DELETE_TEAM, [team.into()]);
+            unit.add(DELETE_AUDIT_LOG, [team.into()]);
         }
         if unit.is_empty() {
             return Ok(0);

@@ -1,9 +1,11 @@
 //! Hides how teams are kept.
 
+use model::audit::Action;
 use model::id::{Id, TeamId};
 use model::team::Team;
 use model::time::Timestamp;
 
+use crate::audit::{Hand, changed, set};
 use crate::driver::{Commit, Query, Unit};
 use crate::error::StoreError;
 use crate::page::{Page, PageRequest};
@@ -33,19 +35,19 @@ const DELETE_ENDPOINTS: &str = "\
 const DELETE_KEYS: &str = "DELETE FROM api_keys WHERE team_id = $1";
 const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE team_id = $1";
 
-impl Store {
+impl Hand<'_> {
     /// Makes a team; `external_id` none gets a UUIDv7. None where the external id is taken.
     pub async fn create_team(
-        &self,
+        self,
         external_id: Option<String>,
         name: String,
         plan: String,
         now: Timestamp,
     ) -> Result<Option<Team>, StoreError> {
-        let id: TeamId = self.new_id(now);
+        let id: TeamId = self.store.new_id(now);
         let team = Team {
             id,
-            external_id: external_id.unwrap_or_else(|| self.codec().uuid(id).to_string()),
+            external_id: external_id.unwrap_or_else(|| self.store.codec().uuid(id).to_string()),
             name,
             plan,
             created_at: id.created_at(),
@@ -63,7 +65,12 @@ impl Store {
             ],
             1,
         );
-        Ok(match self.commit(unit).await? {
+        let changes = [
+            set("name", Some(team.name.clone())),
+            set("plan", Some(team.plan.clone())),
+        ];
+        self.note(&mut unit, id, Action::TeamCreated, id, &changes, now)?;
+        Ok(match self.store.commit(unit).await? {
             Commit::Done { .. } => Some(team),
             Commit::Refused { .. } => None,
         })
@@ -74,13 +81,14 @@ impl Store {
     /// The answer is made of what was read before: once the change is durable nothing can fail any
     /// more, so an error means that nothing was changed. Changes of one team come one at a time.
     pub async fn update_team(
-        &self,
+        self,
         team: TeamId,
         name: Option<String>,
         plan: Option<String>,
         now: Timestamp,
     ) -> Result<Option<Team>, StoreError> {
         let before = self
+            .store
             .read_one(Query::new(ONE, [team.into()]))
             .await?
             .first(decode)?;
@@ -98,7 +106,19 @@ impl Store {
             ],
             1,
         );
-        Ok(match self.commit(unit).await? {
+        let new = |field, before: &str, new: &Option<String>| {
+            let new = new.as_ref().filter(|new| *new != before)?;
+            Some(changed(field, Some(before.to_owned()), Some(new.clone())))
+        };
+        let changes = [
+            new("name", &before.name, &name),
+            new("plan", &before.plan, &plan),
+        ];
+        let changes: Vec<_> = changes.into_iter().flatten().collect();
+        if !changes.is_empty() {
+            self.note(&mut unit, team, Action::TeamUpdated, team, &changes, now)?;
+        }
+        Ok(match self.store.commit(unit).await? {
             Commit::Done { .. } => Some(Team {
                 name: name.unwrap_or(before.name),
                 plan: plan.unwrap_or(before.plan),
@@ -111,15 +131,21 @@ impl Store {
     }
 
     /// Deletes a team with its keys, tokens and endpoints; its log goes with retention.
-    pub async fn delete_team(&self, team: TeamId, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn delete_team(self, team: TeamId, now: Timestamp) -> Result<bool, StoreError> {
         let mut unit = Unit::default();
         unit.guard(DELETE, [team.into(), now.into()], 1);
         unit.add(DELETE_ENDPOINTS, [team.into(), now.into()]);
         unit.add(DELETE_KEYS, [team.into()]);
         unit.add(DELETE_TOKENS, [team.into()]);
-        Ok(matches!(self.commit(unit).await?, Commit::Done { .. }))
+        self.note(&mut unit, team, Action::TeamDeleted, team, &[], now)?;
+        Ok(matches!(
+            self.store.commit(unit).await?,
+            Commit::Done { .. }
+        ))
     }
+}
 
+impl Store {
     /// Teams, oldest first.
     pub async fn teams(&self, page: PageRequest) -> Result<Page<Team>, StoreError> {
         let (limit, offset) = page.window();

@@ -54,6 +54,7 @@ values! {
     model::id::EndpointId, value => Self::Int(value.0);
     model::id::EventId, value => Self::Int(value.0);
     model::id::DeliveryId, value => Self::Int(value.0);
+    model::id::AuditId, value => Self::Int(value.0);
     &'static str, value => Self::Word(value);
     String, value => Self::Text(value);
     Arc<str>, value => Self::Shared(value);

@@ -12,6 +12,7 @@ use engine::Bearer;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
+use model::audit::Actor;
 use model::id::{DeliveryId, EndpointId, EventId, Id, KeyId, TeamId};
 use model::key::{KeyHash, Scope};
 use model::team::Team;
@@ -77,6 +78,7 @@ impl Right for Publishing {
 /// Proof that the caller has the right `R` for `team`, and that its plan has webhooks.
 pub(crate) struct Authorised<R> {
     pub(crate) team: Arc<Team>,
+    actor: Actor,
     right: PhantomData<R>,
 }
 
@@ -92,17 +94,22 @@ impl<R> Authorised<R> {
     pub(crate) fn id(&self) -> TeamId {
         self.team.id
     }
+
+    /// Whose change it is.
+    pub(crate) fn actor(&self) -> Actor {
+        self.actor
+    }
 }
 
 impl<R: Right> FromRequestParts<App> for Authorised<R> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let team = match &caller(parts)?.0 {
-            Bearer::Operator => named_team(app, &parts.headers)?,
+        let (team, actor) = match &caller(parts)?.0 {
+            Bearer::Operator => (named_team(app, &parts.headers)?, Actor::Operator),
             Bearer::Team { team, key } => {
                 require_scope(key.scopes.has(R::SCOPE), R::SCOPE)?;
-                team.clone()
+                (team.clone(), Actor::Key(key.id))
             }
         };
         let plan = app.engine.options().plans.get(&team.plan);
@@ -111,6 +118,7 @@ impl<R: Right> FromRequestParts<App> for Authorised<R> {
         }
         Ok(Self {
             team,
+            actor,
             right: PhantomData,
         })
     }

@@ -2,8 +2,6 @@
 
 use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
 use model::delivery::{Delivery, Status};
 use model::id::{DeliveryId, Id as _, IdCodec};
@@ -173,27 +171,12 @@ impl LogQuery {
             Filter::Just(id) => filter.event = Some(id),
             Filter::Nothing => matches = false,
         }
-        let cursor = |text| {
-            read_cursor(text, codec)
-                .ok_or_else(|| query::wrong("cursor", "must be a `nextCursor` of this log"))
-        };
         Ok(Self {
             filter: matches.then_some(filter),
-            before: query.text("cursor").map(cursor).transpose()?,
+            before: query.cursor(codec)?,
             per_page: query.per_page(PER_PAGE)?,
         })
     }
-}
-
-/// A position in the log: after this delivery. It is the delivery's UUID, whose tag only we can
-/// make; it holds no filter, so it means the same place in time under any.
-fn write_cursor(last: DeliveryId, codec: &IdCodec) -> String {
-    URL_SAFE_NO_PAD.encode(codec.uuid(last).as_bytes())
-}
-
-fn read_cursor(text: &str, codec: &IdCodec) -> Option<DeliveryId> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    codec.id(uuid::Uuid::from_slice(&bytes).ok()?)
 }
 
 /// List the deliveries, newest first.
@@ -223,7 +206,7 @@ async fn list(
     let next = rows
         .last()
         .filter(|_| more)
-        .map(|last| write_cursor(last.id, codec));
+        .map(|last| query::write_cursor(last.id, codec));
     let deliveries = rows
         .iter()
         .map(|row| DeliveryView::of(row, codec))
@@ -278,21 +261,6 @@ async fn retry(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cursor_is_a_place_in_the_log_and_nothing_else_is_a_cursor() {
-        let codec = IdCodec::new(*b"0123456789abcdef");
-        let last = DeliveryId(91_234_567_890_123);
-        let cursor = write_cursor(last, &codec);
-        assert_eq!(read_cursor(&cursor, &codec), Some(last));
-        let other = IdCodec::new(*b"another key here");
-        assert_eq!(read_cursor(&cursor, &other), None, "another store's");
-        for wrong in ["", "x", "AAAAAAAAAAAAAAAAAAAAAA", &cursor[1..], "é", "%00"] {
-            assert_eq!(read_cursor(wrong, &codec), None, "{wrong}");
-        }
-        let event = URL_SAFE_NO_PAD.encode(codec.uuid(model::id::EventId(7)).as_bytes());
-        assert_eq!(read_cursor(&event, &codec), None, "an event's id");
-    }
 
     #[test]
     fn the_log_s_query_is_checked_and_named_when_wrong() {

@@ -98,7 +98,11 @@ async fn rotate_secret(
     OptionalJson(rotation): OptionalJson<Rotation>,
 ) -> Result<Response, Problem> {
     let overlap = rotation.overlap()?;
-    let (secret, endpoint) = app.engine.rotate_secret(writer.id(), id, overlap).await?;
+    let (secret, endpoint) = app
+        .engine
+        .by(writer.actor())
+        .rotate_secret(writer.id(), id, overlap)
+        .await?;
     let codec = app.engine.store().codec();
     Ok(render::ok(RotatedEndpoint::of(&secret, &endpoint, codec)))
 }

@@ -182,9 +182,12 @@ async fn create(
     }
     let subscription = read_subscription(&app, body.event_types)?;
     let (url, warnings) = read_url(&app, &url).await?;
-    let made = app
-        .engine
-        .create_endpoint(writer.id(), &url, body.description, subscription);
+    let made = app.engine.by(writer.actor()).create_endpoint(
+        writer.id(),
+        &url,
+        body.description,
+        subscription,
+    );
     let endpoint = made.await?;
     Ok(render::created(CreatedEndpoint {
         view: EndpointView::of(&endpoint, app.engine.store().codec()),
@@ -263,7 +266,11 @@ async fn change(
         disabled: change.disabled,
         paused: change.paused,
     };
-    let endpoint = app.engine.update_endpoint(writer.id(), id, edit).await?;
+    let endpoint = app
+        .engine
+        .by(writer.actor())
+        .update_endpoint(writer.id(), id, edit)
+        .await?;
     Ok(render::ok(ChangedEndpoint {
         view: EndpointView::of(&endpoint, app.engine.store().codec()),
         warnings,
@@ -280,6 +287,9 @@ async fn delete(
     PathId(id): PathId<EndpointId>,
     State(app): State<App>,
 ) -> Result<Response, Problem> {
-    app.engine.delete_endpoint(writer.id(), id).await?;
+    app.engine
+        .by(writer.actor())
+        .delete_endpoint(writer.id(), id)
+        .await?;
     Ok(render::gone())
 }

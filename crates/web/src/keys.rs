@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use model::audit::Actor;
 use model::id::{Id as _, IdCodec, KeyId};
 use model::key::{ApiKey, Scope, Scopes};
 use model::time::Timestamp;
@@ -155,6 +156,7 @@ async fn create(
         .transpose()?;
     let (key, kept) = app
         .engine
+        .by(Actor::Operator)
         .create_key(team.id, name, scopes, expires_at)
         .await?;
     Ok(render::created(CreatedKey {
@@ -194,6 +196,9 @@ async fn delete(
     PathId(key): PathId<KeyId>,
     State(app): State<App>,
 ) -> Result<Response, Problem> {
-    app.engine.delete_key(team.id, key).await?;
+    app.engine
+        .by(Actor::Operator)
+        .delete_key(team.id, key)
+        .await?;
     Ok(render::gone())
 }

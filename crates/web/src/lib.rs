@@ -10,12 +10,13 @@
 //! - `problem` and `render`: the two shapes an answer has;
 //! - `teams`, `keys`: what the operator keeps; `events`, `catalog`: what publishers need;
 //!   `endpoints`, `endpoint_actions`: where events go; `deliveries`, `attempts`: what became of
-//!   them;
+//!   them; `audit`: who changed what;
 //! - `settings`: the team's own page; `token`: what opens it;
 //! - `health`: alive, ready, metrics;
 //! - `openapi`: the document that is made from all of this.
 
 mod attempts;
+mod audit;
 mod authority;
 mod body;
 mod catalog;

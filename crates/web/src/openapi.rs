@@ -21,7 +21,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::authority::TEAM_HEADER;
 use crate::problem::{ErrorBody, ErrorCode};
 use crate::render::API_VERSION;
-use crate::{App, catalog, deliveries, endpoint_actions, endpoints, events, health, keys, teams};
+use crate::{
+    App, audit, catalog, deliveries, endpoint_actions, endpoints, events, health, keys, teams,
+};
 
 /// The OpenAPI 3.1 document of the HTTP API: pretty, and the same at every call.
 pub fn openapi_json() -> String {
@@ -57,6 +59,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<App> {
         .merge(endpoints::routes())
         .merge(endpoint_actions::routes())
         .merge(deliveries::routes())
+        .merge(audit::routes())
         .merge(health::routes())
 }
 
@@ -65,7 +68,7 @@ const API_KEYS: &str = "API keys";
 const EVENT_TYPES: &str = "Event types";
 const OPERATION: &str = "Operation";
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("Events", "Publish events and look them up."),
     (
         EVENT_TYPES,
@@ -75,6 +78,10 @@ const TAGS: [(&str, &str); 7] = [
     (
         "Deliveries",
         "The log: what became of each event at each endpoint.",
+    ),
+    (
+        "Audit log",
+        "Who changed which endpoint, secret, key or the team itself.",
     ),
     (
         TEAMS,

@@ -1,6 +1,8 @@
 //! Hides how query parameters are read: each known, each once, each checked and named when wrong.
 
 use axum::extract::FromRequestParts;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
 use model::id::{Id, IdCodec};
 use model::time::Timestamp;
@@ -116,6 +118,15 @@ impl Query {
         Ok(codec.parse(text).map_or(Filter::Nothing, Filter::Just))
     }
 
+    /// The place in a log that `cursor` names.
+    pub(crate) fn cursor<I: Id>(&self, codec: &IdCodec) -> Result<Option<I>, Problem> {
+        let read = |text| {
+            read_cursor(text, codec)
+                .ok_or_else(|| wrong("cursor", "must be a `nextCursor` of this log"))
+        };
+        self.text("cursor").map(read).transpose()
+    }
+
     /// One of these words.
     pub(crate) fn word<T>(
         &self,
@@ -128,6 +139,17 @@ impl Query {
         };
         self.text(name).map(read).transpose()
     }
+}
+
+/// A place in a log: after this entry. It is the entry's UUID, whose tag only we can make; it holds no
+/// filter, so it means the same place in time under any.
+pub(crate) fn write_cursor(last: impl Id, codec: &IdCodec) -> String {
+    URL_SAFE_NO_PAD.encode(codec.uuid(last).as_bytes())
+}
+
+fn read_cursor<I: Id>(text: &str, codec: &IdCodec) -> Option<I> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    codec.id(uuid::Uuid::from_slice(&bytes).ok()?)
 }
 
 /// The problem with a parameter that is there.
@@ -163,7 +185,32 @@ impl<const DEFAULT: u32> FromRequestParts<App> for Paging<DEFAULT> {
 
 #[cfg(test)]
 mod tests {
+    use model::id::{DeliveryId, EventId};
+
     use super::*;
+
+    #[test]
+    fn a_cursor_is_a_place_in_the_log_and_nothing_else_is_a_cursor() {
+        let codec = IdCodec::new(*b"0123456789abcdef");
+        let last = DeliveryId(91_234_567_890_123);
+        let cursor = write_cursor(last, &codec);
+        assert_eq!(read_cursor(&cursor, &codec), Some(last));
+        let other = IdCodec::new(*b"another key here");
+        assert_eq!(
+            read_cursor::<DeliveryId>(&cursor, &other),
+            None,
+            "another store's"
+        );
+        for wrong in ["", "x", "AAAAAAAAAAAAAAAAAAAAAA", &cursor[1..], "é", "%00"] {
+            assert_eq!(read_cursor::<DeliveryId>(wrong, &codec), None, "{wrong}");
+        }
+        let event = URL_SAFE_NO_PAD.encode(codec.uuid(EventId(7)).as_bytes());
+        assert_eq!(
+            read_cursor::<DeliveryId>(&event, &codec),
+            None,
+            "an event's id"
+        );
+    }
 
     #[test]
     fn pages_are_checked_and_named_when_wrong() {

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
+use model::audit::Actor;
 use model::team::{DEFAULT_PLAN, Team, is_external_team_id};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -124,7 +125,11 @@ async fn create(
             "expected 1 to 64 characters of A-Z a-z 0-9 - _ . and not only dots",
         ));
     }
-    let team = app.engine.create_team(body.id, name, plan).await?;
+    let team = app
+        .engine
+        .by(Actor::Operator)
+        .create_team(body.id, name, plan)
+        .await?;
     Ok(render::created(TeamView::of(&team)))
 }
 
@@ -170,6 +175,7 @@ async fn change(
     }
     let changed = app
         .engine
+        .by(Actor::Operator)
         .update_team(team.id, edit.name, edit.plan)
         .await?;
     Ok(render::ok(TeamView::of(&changed)))
@@ -181,7 +187,7 @@ async fn change(
     responses((status = 204, description = "It is deleted."))
 )]
 async fn delete(OperatorOf(team): OperatorOf, State(app): State<App>) -> Result<Response, Problem> {
-    app.engine.delete_team(team.id).await?;
+    app.engine.by(Actor::Operator).delete_team(team.id).await?;
     Ok(render::gone())
 }
 

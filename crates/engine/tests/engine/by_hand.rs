@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::audit::Actor;
 use model::delivery::Status;
 use model::id::DeliveryId;
 use store::RetryFilter;
@@ -28,6 +29,7 @@ async fn a_paused_endpoint_s_deliveries_are_made_held_and_sent_oldest_first_on_r
     let rig = Rig::new().await;
     let endpoint = rig.endpoint("paused", &[status(200)]).await;
     rig.engine
+        .by(Actor::Operator)
         .update_endpoint(rig.team, endpoint.id, paused(true))
         .await
         .unwrap();
@@ -46,6 +48,7 @@ async fn a_paused_endpoint_s_deliveries_are_made_held_and_sent_oldest_first_on_r
     assert_eq!(rig.receivers.seen().len(), 0);
     assert_eq!(rig.count(Status::Held).await, 20);
     rig.engine
+        .by(Actor::Operator)
         .update_endpoint(rig.team, endpoint.id, paused(false))
         .await
         .unwrap();
@@ -69,6 +72,7 @@ async fn a_disabled_endpoint_gets_nothing_new_and_its_retries_wait_until_it_is_e
     let id = rig.publish().await;
     tokio::time::sleep(Duration::from_millis(1500)).await; // two attempts
     rig.engine
+        .by(Actor::Operator)
         .update_endpoint(rig.team, endpoint.id, disabled(true))
         .await
         .unwrap();
@@ -90,6 +94,7 @@ async fn a_disabled_endpoint_gets_nothing_new_and_its_retries_wait_until_it_is_e
     let refused = rig.engine.send_test(rig.team, endpoint.id, event()).await;
     assert!(matches!(refused, Err(Refusal::Conflict(_))), "{refused:?}");
     rig.engine
+        .by(Actor::Operator)
         .update_endpoint(rig.team, endpoint.id, disabled(false))
         .await
         .unwrap();
@@ -104,6 +109,7 @@ async fn deleting_an_endpoint_cancels_what_it_is_owed_in_mid_retry() {
     let id = rig.publish().await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     rig.engine
+        .by(Actor::Operator)
         .delete_endpoint(rig.team, endpoint.id)
         .await
         .unwrap();
@@ -131,6 +137,7 @@ async fn an_edit_decides_where_the_next_attempt_goes() {
         ..EndpointEdit::default()
     };
     rig.engine
+        .by(Actor::Operator)
         .update_endpoint(rig.team, endpoint.id, edit)
         .await
         .unwrap();
@@ -264,13 +271,20 @@ async fn another_team_s_things_do_not_exist() {
     };
     not_found(
         engine
+            .by(Actor::Operator)
             .update_endpoint(other, endpoint.id, paused(true))
             .await
             .map(drop),
     );
-    not_found(engine.delete_endpoint(other, endpoint.id).await);
     not_found(
         engine
+            .by(Actor::Operator)
+            .delete_endpoint(other, endpoint.id)
+            .await,
+    );
+    not_found(
+        engine
+            .by(Actor::Operator)
             .rotate_secret(other, endpoint.id, Duration::ZERO)
             .await
             .map(drop),
@@ -328,6 +342,7 @@ async fn the_plan_s_limits_hold() {
     let url = crate::rig::url("one-more");
     let refused = rig
         .engine
+        .by(Actor::Operator)
         .create_endpoint(rig.team, &url, None, model::endpoint::Subscription::All)
         .await;
     assert!(
@@ -337,12 +352,14 @@ async fn the_plan_s_limits_hold() {
     for number in 0..5 {
         let scopes = model::key::Scopes::all();
         rig.engine
+            .by(Actor::Operator)
             .create_key(rig.team, format!("key {number}"), scopes, None)
             .await
             .unwrap();
     }
     let refused = rig
         .engine
+        .by(Actor::Operator)
         .create_key(rig.team, "one more".into(), model::key::Scopes::all(), None)
         .await;
     assert!(

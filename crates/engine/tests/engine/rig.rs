@@ -12,6 +12,7 @@ use egress::{
 };
 use http::HeaderMap;
 use model::attempt::{Reason, Timings};
+use model::audit::Actor;
 use model::delivery::{Delivery, Status};
 use model::endpoint::{Endpoint, Subscription};
 use model::event::NewEvent;
@@ -20,9 +21,12 @@ use model::team::Team;
 use model::time::Timestamp;
 use store::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
 use store::value::Rows;
-use store::{LogFilter, SqliteDriver, SqliteOptions, Store, StoreError};
+use store::{Keyring, LogFilter, SqliteDriver, SqliteOptions, Store, StoreError};
 use tokio::time::Instant;
 use vk_engine::{Engine, EngineOptions, Publication, VirtualClock};
+
+/// What the store's secrets are sealed with: the base64 of 32 bytes.
+const SEALING_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 /// 2026-11-23T12:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_435_200_000);
@@ -288,6 +292,7 @@ impl Rig {
         )
         .await;
         let team = engine
+            .by(Actor::Operator)
             .create_team(None, "Acme".into(), "scale".into())
             .await
             .unwrap();
@@ -336,6 +341,7 @@ impl Rig {
 
     pub(crate) async fn another_team(&self) -> Team {
         self.engine
+            .by(Actor::Operator)
             .create_team(None, "Other".into(), "scale".into())
             .await
             .unwrap()
@@ -358,6 +364,7 @@ impl Rig {
         let types = types.iter().map(ToString::to_string).collect();
         let subscription = Subscription::from_names(Some(types));
         self.engine
+            .by(Actor::Operator)
             .create_endpoint(team, &url, None, subscription)
             .await
             .unwrap()
@@ -423,7 +430,9 @@ async fn start(
         driver: SqliteDriver::open(SqliteOptions { path }).await.unwrap(),
         faults: Arc::clone(faults),
     };
-    let store = Store::with_driver(Arc::new(driver)).await.unwrap();
+    let store = Store::with_driver(Arc::new(driver), Keyring::parse(SEALING_KEY).unwrap())
+        .await
+        .unwrap();
     Engine::start(store, transport, Arc::clone(clock) as _, options.clone())
         .await
         .unwrap()

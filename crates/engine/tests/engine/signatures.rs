@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::audit::Actor;
 use signature::SigningKeys;
 
 use crate::rig::{Rig, START, Seen, event, status, wait};
@@ -75,6 +76,7 @@ async fn during_a_rotation_the_old_secret_goes_on_and_the_new_one_comes_along() 
     let hour = Duration::from_secs(3600);
     let (secret, _) = rig
         .engine
+        .by(Actor::Operator)
         .rotate_secret(rig.team, endpoint.id, hour)
         .await
         .unwrap();
@@ -121,6 +123,7 @@ async fn a_rotation_at_once_leaves_nothing_of_the_old_secret() {
     let endpoint = rig.endpoint("healthy", &[status(200)]).await;
     let (secret, _) = rig
         .engine
+        .by(Actor::Operator)
         .rotate_secret(rig.team, endpoint.id, Duration::ZERO)
         .await
         .unwrap();
@@ -144,6 +147,7 @@ async fn a_second_rotation_leaves_every_secret_its_announced_end() {
         let overlap = Duration::from_secs(seconds);
         let rotated = rig
             .engine
+            .by(Actor::Operator)
             .rotate_secret(rig.team, endpoint.id, overlap)
             .await;
         SigningKeys::new(rotated.unwrap().0.expose())
@@ -176,17 +180,23 @@ async fn older_secrets_in_use_are_few_and_can_be_ended_at_once() {
     let hour = Duration::from_secs(3600);
     for _ in 0..model::endpoint::PREVIOUS_SECRETS_MAX {
         rig.engine
+            .by(Actor::Operator)
             .rotate_secret(rig.team, endpoint, hour)
             .await
             .unwrap();
     }
-    let refused = rig.engine.rotate_secret(rig.team, endpoint, hour).await;
+    let refused = rig
+        .engine
+        .by(Actor::Operator)
+        .rotate_secret(rig.team, endpoint, hour)
+        .await;
     assert!(
         matches!(refused, Err(vk_engine::Refusal::Conflict(_))),
         "one more would be too many"
     );
     let (_, endpoint) = rig
         .engine
+        .by(Actor::Operator)
         .rotate_secret(rig.team, endpoint, Duration::ZERO)
         .await
         .unwrap();

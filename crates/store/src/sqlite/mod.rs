@@ -130,6 +130,27 @@ impl Drop for SqliteDriver {
     }
 }
 
+/// Whether a database file holds signing secrets that are sealed, so that it needs the key it has.
+///
+/// # Errors
+/// Where the file is there and cannot be read as a database.
+pub fn holds_sealed_secrets(path: &Path) -> Result<bool, OpenError> {
+    let name = path.display().to_string();
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(unusable(&name, &error)),
+        Ok(file) if file.len() == 0 => return Ok(false),
+        Ok(_) => {}
+    }
+    let look = || {
+        let raw = rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let number = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let tables = number("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'")?;
+        Ok(tables > 0 && number("SELECT count(*) FROM meta WHERE key = 'sealed_under'")? > 0)
+    };
+    look().map_err(|error| cannot_open(&name, &error))
+}
+
 /// An open database file.
 struct Opened {
     pen: Pen,
@@ -257,6 +278,8 @@ fn connect(
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "memory")?;
+    // What is overwritten or deleted, such as a secret that was rotated, does not stay in its page.
+    connection.pragma_update(None, "secure_delete", "fast")?;
     Ok(connection)
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::attempt::{Outcome, Reason};
+use model::audit::Actor;
 use model::delivery::{State, Status};
 use model::health::Health;
 use model::id::{DeliveryId, EndpointId, Id};
@@ -238,6 +239,7 @@ async fn the_backlog_is_what_living_endpoints_are_owed_and_were_not_given() {
     assert_eq!(house.store.backlog().await.unwrap(), (3, 2));
     let gone = house
         .store
+        .by(Actor::Operator)
         .delete_endpoint(house.team, deleted, at(1))
         .await;
     assert!(gone.unwrap());
@@ -453,6 +455,7 @@ async fn a_delivery_in_any_state_can_be_retried_by_hand() {
     );
     house
         .store
+        .by(Actor::Operator)
         .delete_endpoint(house.team, endpoint, at(61))
         .await
         .unwrap();
@@ -553,6 +556,7 @@ async fn a_deleted_endpoint_has_no_lane() {
     house.publish("a", &[endpoint], 0).await;
     house
         .store
+        .by(Actor::Operator)
         .delete_endpoint(house.team, endpoint, at(1))
         .await
         .unwrap();

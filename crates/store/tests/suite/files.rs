@@ -3,12 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use model::audit::Actor;
 use store::{OpenError, SqliteOptions, Store, StoreError};
 
-use crate::house::{Folder, House, at, open};
+use crate::house::{Folder, House, at, keyring, open};
 
 async fn refusal(path: PathBuf) -> String {
-    match Store::open_sqlite(SqliteOptions { path }).await {
+    match Store::open_sqlite(SqliteOptions { path }, keyring()).await {
         Ok(_) => panic!("it was opened"),
         Err(OpenError(sentence)) => sentence,
     }
@@ -179,6 +180,7 @@ async fn what_holds_secrets_is_readable_by_its_owner_only() {
     let folder = Folder::new();
     let store = open(folder.path().join("new/deep/store.db")).await;
     store
+        .by(Actor::Operator)
         .create_team(None, "n".into(), "p".into(), at(0))
         .await
         .unwrap();

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use model::attempt::{Attempt, Outcome, Reason, Timings};
+use model::audit::Actor;
 use model::endpoint::{Endpoint, Secret, Secrets, Subscription};
 use model::event::NewEvent;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::retry::Verdict;
 use model::time::Timestamp;
-use store::{Acceptance, Accepted, Settlement, SqliteOptions, Store};
+use store::{Acceptance, Accepted, Keyring, Settlement, SqliteOptions, Store};
 
 /// A moment that is `millis` after the tests' beginning.
 pub(crate) fn at(millis: i64) -> Timestamp {
@@ -48,6 +49,9 @@ impl Drop for Folder {
     }
 }
 
+/// What the store's secrets are sealed with: the base64 of 32 bytes.
+const SEALING_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
 /// A store with one team, and its folder.
 pub(crate) struct House {
     pub(crate) store: Store,
@@ -55,8 +59,12 @@ pub(crate) struct House {
     pub(crate) folder: Folder,
 }
 
+pub(crate) fn keyring() -> Keyring {
+    Keyring::parse(SEALING_KEY).expect("a key")
+}
+
 pub(crate) async fn open(path: PathBuf) -> Store {
-    Store::open_sqlite(SqliteOptions { path })
+    Store::open_sqlite(SqliteOptions { path }, keyring())
         .await
         .expect("the store opens")
 }
@@ -95,6 +103,7 @@ impl House {
 
     pub(crate) async fn endpoint_of(&self, team: TeamId) -> Endpoint {
         self.store
+            .by(Actor::Operator)
             .create_endpoint(
                 team,
                 "https://receiver.example/hook".into(),
@@ -147,6 +156,7 @@ impl House {
 
 pub(crate) async fn new_team(store: &Store, external_id: &str) -> TeamId {
     let made = store
+        .by(Actor::Operator)
         .create_team(
             Some(external_id.into()),
             "A team".into(),

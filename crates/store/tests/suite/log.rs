@@ -1,5 +1,6 @@
 //! The delivery log: every filter against a plain list, page by page.
 
+use model::audit::Actor;
 use model::delivery::{Delivery, Status};
 use model::id::{DeliveryId, EndpointId};
 use model::retry::Verdict;
@@ -46,6 +47,7 @@ async fn furnished() -> (House, Vec<EndpointId>) {
     let change = async |endpoint, change| {
         house
             .store
+            .by(Actor::Operator)
             .update_endpoint(house.team, endpoint, change, at(5000))
             .await
             .unwrap();
@@ -62,6 +64,7 @@ async fn furnished() -> (House, Vec<EndpointId>) {
     change(endpoints[2], disabled).await;
     house
         .store
+        .by(Actor::Operator)
         .delete_endpoint(house.team, endpoints[3], at(5000))
         .await
         .unwrap();

@@ -1,5 +1,6 @@
 //! What is past its time goes, slice by slice, and nothing else.
 
+use model::audit::Actor;
 use model::id::EndpointId;
 use model::retry::Verdict;
 use store::{Accepted, Idempotency, LogFilter, PageRequest, Settlement, TokenKind};
@@ -101,10 +102,16 @@ async fn what_a_deleted_endpoint_was_owed_is_finished_and_its_row_goes_last() {
     let owed = house.publish("a", &[endpoint], 0).await;
     house
         .store
+        .by(Actor::Operator)
         .delete_endpoint(house.team, endpoint, at(50))
         .await
         .unwrap();
-    house.store.delete_team(house.team, at(50)).await.unwrap();
+    house
+        .store
+        .by(Actor::Operator)
+        .delete_team(house.team, at(50))
+        .await
+        .unwrap();
     assert_eq!(
         sweep(&house, 51 + HOUR, None, 10).await,
         (0, 0),
@@ -112,8 +119,8 @@ async fn what_a_deleted_endpoint_was_owed_is_finished_and_its_row_goes_last() {
     );
     assert_eq!(
         sweep(&house, 51 + HOUR, Some(100), 10).await.0,
-        2 + 2,
-        "and the team's row"
+        2 + 2 + 4,
+        "and the team's row, with its entries in the audit log"
     );
     assert!(!is_there(&house, owed).await);
 }
@@ -128,6 +135,7 @@ async fn what_was_deleted_and_is_referred_to_by_nothing_goes_without_retention()
     for endpoint in [idle, busy] {
         assert!(
             store
+                .by(Actor::Operator)
                 .delete_endpoint(house.team, endpoint, at(50))
                 .await
                 .unwrap()
@@ -135,7 +143,13 @@ async fn what_was_deleted_and_is_referred_to_by_nothing_goes_without_retention()
     }
     let other = new_team(store, "other").await;
     house.endpoint_of(other).await;
-    assert!(store.delete_team(other, at(50)).await.unwrap());
+    assert!(
+        store
+            .by(Actor::Operator)
+            .delete_team(other, at(50))
+            .await
+            .unwrap()
+    );
     assert_eq!(
         sweep(&house, 50 + HOUR, None, 10).await,
         (0, 0),
@@ -143,8 +157,8 @@ async fn what_was_deleted_and_is_referred_to_by_nothing_goes_without_retention()
     );
     assert_eq!(
         sweep(&house, 51 + HOUR, None, 1).await,
-        (3, 1),
-        "two endpoints and a team"
+        (3 + 3, 1 + 3),
+        "two endpoints, and a team with its entries in the audit log"
     );
     let log = LogFilter {
         endpoint: Some(busy),

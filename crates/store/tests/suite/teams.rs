@@ -1,5 +1,6 @@
 //! What a team has: the team itself, endpoints, keys, tokens, and that no other team reaches it.
 
+use model::audit::Actor;
 use model::endpoint::{Secret, Secrets, Subscription};
 use model::id::{Id, KeyId, TeamId};
 use model::key::{ApiKey, KeyHash, Scope, Scopes};
@@ -32,7 +33,12 @@ async fn a_team_is_made_changed_listed_and_deleted() {
     let house = House::new().await;
     let store = &house.store;
     let make = |id: Option<&str>| {
-        store.create_team(id.map(Into::into), "Name".into(), "scale".into(), at(3))
+        store.by(Actor::Operator).create_team(
+            id.map(Into::into),
+            "Name".into(),
+            "scale".into(),
+            at(3),
+        )
     };
     assert_eq!(
         make(Some("acme")).await.unwrap(),
@@ -47,6 +53,7 @@ async fn a_team_is_made_changed_listed_and_deleted() {
     assert_eq!((anonymous.created_at, anonymous.updated_at), (at(3), at(3)));
 
     let changed = store
+        .by(Actor::Operator)
         .update_team(anonymous.id, Some("New".into()), None, at(9))
         .await
         .unwrap();
@@ -60,13 +67,24 @@ async fn a_team_is_made_changed_listed_and_deleted() {
     let names: Vec<_> = page.rows.iter().map(|team| team.id).collect();
     assert_eq!((page.total, names), (2, vec![house.team, anonymous.id]));
 
-    assert!(store.delete_team(house.team, at(10)).await.unwrap());
     assert!(
-        !store.delete_team(house.team, at(11)).await.unwrap(),
+        store
+            .by(Actor::Operator)
+            .delete_team(house.team, at(10))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .by(Actor::Operator)
+            .delete_team(house.team, at(11))
+            .await
+            .unwrap(),
         "it is gone already"
     );
     assert_eq!(
         store
+            .by(Actor::Operator)
             .update_team(house.team, None, None, at(11))
             .await
             .unwrap(),
@@ -90,6 +108,7 @@ async fn an_endpoint_is_kept_with_all_its_parts_and_changed_in_parts() {
     let types = Subscription::Types(vec!["a".into(), "b".into()]);
     let made = house
         .store
+        .by(Actor::Operator)
         .create_endpoint(
             house.team,
             "https://a.example/".into(),
@@ -117,6 +136,7 @@ async fn an_endpoint_is_kept_with_all_its_parts_and_changed_in_parts() {
     let change = async |change: EndpointChange| {
         house
             .store
+            .by(Actor::Operator)
             .update_endpoint(house.team, made.id, change, at(2))
             .await
             .unwrap()
@@ -157,7 +177,7 @@ async fn plans_limit_what_is_living() {
     let make = |limit| {
         let secrets = Secrets::new(Secret::from_text("s"));
         let url = "https://a.example/".to_owned();
-        store.create_endpoint(
+        store.by(Actor::Operator).create_endpoint(
             house.team,
             url,
             None,
@@ -172,6 +192,7 @@ async fn plans_limit_what_is_living() {
     assert_eq!(make(2).await, Err(LimitedError::LimitReached(2)));
     assert!(
         store
+            .by(Actor::Operator)
             .delete_endpoint(house.team, first.id, at(1))
             .await
             .unwrap()
@@ -180,7 +201,11 @@ async fn plans_limit_what_is_living() {
     assert_eq!(store.endpoints(house.team, FIRST).await.unwrap().total, 2);
     assert_eq!(make(0).await, Err(LimitedError::LimitReached(0)));
 
-    let many = (0..10_u8).map(|name| store.create_key(house.team, key(name), 3, at(0)));
+    let many = (0..10_u8).map(|name| {
+        store
+            .by(Actor::Operator)
+            .create_key(house.team, key(name), 3, at(0))
+    });
     let mut made = 0;
     for attempt in many {
         match attempt.await {
@@ -197,7 +222,13 @@ async fn creations_at_the_same_time_do_not_exceed_the_plan() {
     let mut makers = tokio::task::JoinSet::new();
     for name in 0..20 {
         let (store, team) = (house.store.clone(), house.team);
-        makers.spawn(async move { store.create_key(team, key(name), 5, at(0)).await.is_ok() });
+        makers.spawn(async move {
+            store
+                .by(Actor::Operator)
+                .create_key(team, key(name), 5, at(0))
+                .await
+                .is_ok()
+        });
     }
     let made = makers
         .join_all()
@@ -214,6 +245,7 @@ async fn a_key_is_kept_touched_and_deleted() {
     let house = House::new().await;
     let store = &house.store;
     let made = store
+        .by(Actor::Operator)
         .create_key(house.team, key(1), 5, at(4))
         .await
         .unwrap();
@@ -232,10 +264,21 @@ async fn a_key_is_kept_touched_and_deleted() {
     );
     assert_eq!(store.load().await.unwrap().keys, [expected]);
     assert_eq!(
-        store.delete_key(house.team, made.id).await.unwrap(),
+        store
+            .by(Actor::Operator)
+            .delete_key(house.team, made.id, at(9))
+            .await
+            .unwrap(),
         Some(made.hash)
     );
-    assert_eq!(store.delete_key(house.team, made.id).await.unwrap(), None);
+    assert_eq!(
+        store
+            .by(Actor::Operator)
+            .delete_key(house.team, made.id, at(9))
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(store.keys(house.team, FIRST).await.unwrap().total, 0);
 }
 
@@ -294,6 +337,7 @@ async fn a_deleted_team_takes_all_it_has_along() {
     let store = &house.store;
     let endpoint = house.endpoint().await;
     store
+        .by(Actor::Operator)
         .create_key(house.team, key(1), 5, at(0))
         .await
         .unwrap();
@@ -303,7 +347,11 @@ async fn a_deleted_team_takes_all_it_has_along() {
         .unwrap();
     let other = new_team(store, "other").await;
     let theirs = house.endpoint_of(other).await;
-    store.delete_team(house.team, at(1)).await.unwrap();
+    store
+        .by(Actor::Operator)
+        .delete_team(house.team, at(1))
+        .await
+        .unwrap();
     let loaded = store.load().await.unwrap();
     let teams: Vec<_> = loaded.teams.iter().map(|team| team.id).collect();
     assert_eq!(
@@ -318,7 +366,10 @@ async fn a_deleted_team_takes_all_it_has_along() {
             .unwrap(),
         None
     );
-    let refused = store.create_key(house.team, key(2), 5, at(2)).await;
+    let refused = store
+        .by(Actor::Operator)
+        .create_key(house.team, key(2), 5, at(2))
+        .await;
     assert_eq!(
         refused,
         Err(LimitedError::LimitReached(5)),
@@ -332,6 +383,7 @@ async fn another_teams_things_are_as_if_they_were_not_there() {
     let store = &house.store;
     let endpoint = house.endpoint().await;
     let made = store
+        .by(Actor::Operator)
         .create_key(house.team, key(1), 5, at(0))
         .await
         .unwrap();
@@ -342,14 +394,28 @@ async fn another_teams_things_are_as_if_they_were_not_there() {
     };
     assert_eq!(
         store
+            .by(Actor::Operator)
             .update_endpoint(other, endpoint, change, at(1))
             .await
             .unwrap(),
         None
     );
     assert_eq!(store.endpoint(other, endpoint).await.unwrap(), None);
-    assert!(!store.delete_endpoint(other, endpoint, at(1)).await.unwrap());
-    assert_eq!(store.delete_key(other, made.id).await.unwrap(), None);
+    assert!(
+        !store
+            .by(Actor::Operator)
+            .delete_endpoint(other, endpoint, at(1))
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        store
+            .by(Actor::Operator)
+            .delete_key(other, made.id, at(9))
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(store.endpoints(other, FIRST).await.unwrap().total, 0);
     let untouched = store.endpoint(house.team, endpoint).await.unwrap().unwrap();
     assert!(!untouched.disabled);

@@ -9,7 +9,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 pub(super) const ENV_PREFIX: &str = "VK_WEBHOOKS_";
 
 /// Environment variables of ours that are not settings of `serve`.
-pub(super) const OTHER_VARIABLES: &[&str] = &["ADMIN_KEY", "CONFIG", "URL", "API_KEY", "SECRET"];
+pub(super) const OTHER_VARIABLES: &[&str] = &[
+    "ADMIN_KEY",
+    "SECRETS_KEY",
+    "CONFIG",
+    "URL",
+    "API_KEY",
+    "SECRET",
+];
 
 /// What a setting holds, as far as the command line must know.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +59,7 @@ pub(super) const KEYS: &[Key] = &[
     key("rate_limit_per_key", Kind::One, "N", "Requests an hour of one API key"),
     key("rate_limit_per_team", Kind::One, "N", "Requests an hour of one team"),
     key("database_url", Kind::One, "URL", "Where the store is: sqlite:PATH"),
+    key("secrets_key_file", Kind::One, "FILE", "The keys that signing secrets are sealed with"),
     key("retention_days", Kind::One, "N", "Days until a finished event is deleted; 0 keeps all"),
     key("retry_schedule", Kind::List, "WAITS", "Waits before each retry, such as 1s,2s,4s"),
     key("attempt_timeout", Kind::One, "TIME", "How long one attempt may take"),

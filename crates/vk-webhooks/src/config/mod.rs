@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) rate_limit_per_key: RateLimit,
     pub(crate) rate_limit_per_team: RateLimit,
     pub(crate) database: PathBuf,
+    /// Where the keys are that signing secrets are sealed with.
+    pub(crate) secrets_key_file: PathBuf,
     /// How long finished events are kept; none keeps them all.
     pub(crate) retention: Option<Duration>,
     pub(crate) retry_schedule: RetrySchedule,
@@ -106,6 +108,14 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         max_connections: layers.integer("max_connections", 1..=1_000_000).map(size)?,
         rate_limit_per_key: per_hour("rate_limit_per_key")?,
         rate_limit_per_team: per_hour("rate_limit_per_team")?,
+        secrets_key_file: match layers.optional(
+            "secrets_key_file",
+            "the path of a file of keys",
+            value::path,
+        )? {
+            Some(file) => file,
+            None => database(layers)?.with_added_extension("key"),
+        },
         database: database(layers)?,
         retention: match layers.integer("retention_days", 0..=36_500)? {
             0 => None,

@@ -9,6 +9,7 @@ mod housekeeping;
 mod limits;
 mod operator;
 mod patience;
+mod sealing_key;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -97,10 +98,11 @@ impl Service {
         let egress_options = egress_options(settings, &policy)?;
         limits::raise_open_files(settings, &egress_options);
         let catalog = Arc::new(catalog(settings)?);
-        let store = Store::open_sqlite(SqliteOptions {
+        let keyring = sealing_key::find(&settings.secrets_key_file, &settings.database)?;
+        let options = SqliteOptions {
             path: settings.database.clone(),
-        })
-        .await?;
+        };
+        let store = Store::open_sqlite(options, keyring).await?;
         let transport = Egress::new(egress_options)?;
         let clock = Arc::new(SystemClock::default());
         let options = engine_options(settings, &policy);

@@ -39,6 +39,7 @@ const SCOPES: &[(&str, &str, &str)] = &[
     ),
     ("POST", "/v1/webhook-endpoints/{id}/test", "webhooks:write"),
     ("POST", "/v1/webhook-endpoints/{id}/retry", "webhooks:write"),
+    ("GET", "/v1/audit-log", "read"),
     ("GET", "/v1/deliveries", "read"),
     ("GET", "/v1/deliveries/{id}", "read"),
     ("POST", "/v1/deliveries/{id}/retry", "webhooks:write"),

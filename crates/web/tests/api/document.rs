@@ -72,6 +72,7 @@ async fn it_is_served_and_names_every_line_of_the_contract() {
         "POST /v1/webhook-endpoints/{id}/rotate-secret",
         "POST /v1/webhook-endpoints/{id}/test",
         "POST /v1/webhook-endpoints/{id}/retry",
+        "GET /v1/audit-log",
         "GET /v1/deliveries",
         "GET /v1/deliveries/{id}",
         "POST /v1/deliveries/{id}/retry",

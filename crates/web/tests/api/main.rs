@@ -6,6 +6,7 @@
 extern crate vk_web as web;
 
 mod access;
+mod audit;
 mod deliveries;
 mod document;
 mod endpoints;

@@ -18,8 +18,11 @@ use model::key::KeyHash;
 use model::team::{Plan, Plans};
 use model::time::Timestamp;
 use serde_json::{Value, json};
-use store::{SqliteOptions, Store};
+use store::{Keyring, SqliteOptions, Store};
 use web::{Api, WebOptions};
+
+/// What the store's secrets are sealed with: the base64 of 32 bytes.
+const SEALING_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 pub(crate) const ADMIN: &str = "vk_admin_0123456789ABCDEFGHIJKLMNOPQRSTUV";
 /// When every test begins.
@@ -127,7 +130,10 @@ impl Rig {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("vk-web-{}-{number}", std::process::id()));
         let path = folder.join("store.db");
-        let store = Store::open_sqlite(SqliteOptions { path }).await.unwrap();
+        let store =
+            Store::open_sqlite(SqliteOptions { path }, Keyring::parse(SEALING_KEY).unwrap())
+                .await
+                .unwrap();
         let receivers = Arc::new(Receivers::default());
         let clock = Arc::new(VirtualClock::starting_at(
             Timestamp::parse_iso(START).unwrap(),

@@ -4,12 +4,14 @@ mod commits;
 mod durability;
 mod plans;
 mod rows;
+mod sealed;
 mod spied;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{SqliteDriver, SqliteOptions};
+use crate::seal::Keyring;
 
 struct Folder(PathBuf);
 
@@ -27,6 +29,10 @@ impl Drop for Folder {
         // A folder left behind is litter, not a failed test.
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+fn keyring() -> Keyring {
+    Keyring::parse("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap()
 }
 
 async fn driver(folder: &Folder) -> SqliteDriver {

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use model::attempt::{Attempt, Outcome, Timings};
+use model::audit::Actor;
 use model::delivery::Status;
 use model::endpoint::{Secret, Secrets, Subscription};
 use model::event::NewEvent;
@@ -15,7 +16,7 @@ use model::retry::Verdict;
 use model::time::Timestamp;
 
 use super::super::*;
-use super::{Folder, driver};
+use super::{Folder, driver, keyring};
 use crate::value::Value;
 use crate::*;
 
@@ -57,16 +58,21 @@ async fn use_everything(store: &Store) {
         per_page: 20,
     };
     let team = store
+        .by(Actor::Operator)
         .create_team(None, "n".into(), "p".into(), now)
         .await
         .unwrap()
         .unwrap()
         .id;
-    store.update_team(team, None, None, now).await.unwrap();
+    store
+        .by(Actor::Operator)
+        .update_team(team, None, None, now)
+        .await
+        .unwrap();
     store.teams(page).await.unwrap();
     let secrets = || Secrets::new(Secret::from_text("s"));
     let make = || {
-        store.create_endpoint(
+        store.by(Actor::Operator).create_endpoint(
             team,
             "u".into(),
             None,
@@ -86,6 +92,7 @@ async fn use_everything(store: &Store) {
         ..EndpointChange::default()
     };
     store
+        .by(Actor::Operator)
         .update_endpoint(team, paused, change, now)
         .await
         .unwrap();
@@ -100,10 +107,21 @@ async fn use_everything(store: &Store) {
         last_used_at: None,
         expires_at: None,
     };
-    let key = store.create_key(team, key, 10, now).await.unwrap().id;
+    let key = store
+        .by(Actor::Operator)
+        .create_key(team, key, 10, now)
+        .await
+        .unwrap()
+        .id;
     store.keys(team, page).await.unwrap();
     store.touch_keys(vec![(key, now)]).await.unwrap();
-    store.delete_key(team, key).await.unwrap();
+    store
+        .by(Actor::Operator)
+        .delete_key(team, key, now)
+        .await
+        .unwrap();
+    let before = store.audit_log(team, None, 10).await.unwrap();
+    store.audit_log(team, Some(before[0].id), 10).await.unwrap();
     store.set_operator_key(KeyHash([0; 32])).await.unwrap();
     store.operator_key().await.unwrap();
     store
@@ -117,9 +135,17 @@ async fn use_everything(store: &Store) {
     store.ready().await.unwrap();
     store.load().await.unwrap();
     use_deliveries(store, team, [active, paused, deleted], now).await;
-    store.delete_endpoint(team, deleted, now).await.unwrap();
+    store
+        .by(Actor::Operator)
+        .delete_endpoint(team, deleted, now)
+        .await
+        .unwrap();
     use_log(store, team, [active, paused, deleted]).await;
-    store.delete_team(team, now).await.unwrap();
+    store
+        .by(Actor::Operator)
+        .delete_team(team, now)
+        .await
+        .unwrap();
     let tomorrow = now.after(Duration::from_secs(86_400));
     while store.sweep(tomorrow, Some(tomorrow), 10).await.unwrap() > 0 {}
 }
@@ -263,7 +289,9 @@ async fn no_statement_walks_over_a_table_or_sorts() {
         driver: driver(&folder).await,
         seen: Mutex::default(),
     });
-    let store = Store::with_driver(recorder.clone()).await.unwrap();
+    let store = Store::with_driver(recorder.clone(), keyring())
+        .await
+        .unwrap();
     use_everything(&store).await;
     let seen = std::mem::take(&mut *recorder.seen.lock().unwrap());
     assert!(seen.len() > 65, "only {} statements were seen", seen.len());

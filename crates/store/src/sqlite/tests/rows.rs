@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use model::attempt::{Attempt, Outcome, Timings};
+use model::audit::Actor;
 use model::delivery::State;
 use model::endpoint::{Secret, Secrets, Subscription};
 use model::event::NewEvent;
@@ -12,7 +13,7 @@ use model::retry::Verdict;
 use model::time::Timestamp;
 
 use super::super::*;
-use super::{Folder, driver};
+use super::{Folder, driver, keyring};
 use crate::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -72,10 +73,13 @@ impl House {
     async fn new() -> Self {
         let folder = Folder::new();
         let (store, driver) = open(&folder).await;
-        let team = store.create_team(None, "n".into(), "p".into(), NOW);
+        let team = store
+            .by(Actor::Operator)
+            .create_team(None, "n".into(), "p".into(), NOW);
         let team = team.await.unwrap().unwrap().id;
         let secrets = Secrets::new(Secret::from_text("s"));
         let endpoint = store
+            .by(Actor::Operator)
             .create_endpoint(team, "u".into(), None, Subscription::All, secrets, 1, NOW)
             .await
             .unwrap()
@@ -182,7 +186,7 @@ async fn open(folder: &Folder) -> (Store, Arc<Troubled>) {
         driver: driver(folder).await,
         next: Mutex::default(),
     });
-    let store = Store::with_driver(driver.clone()).await.unwrap();
+    let store = Store::with_driver(driver.clone(), keyring()).await.unwrap();
     (store, driver)
 }
 
@@ -394,7 +398,7 @@ async fn opening_writes_only_where_a_row_is_missing() {
             driver: driver(&folder).await,
             next: Mutex::new(Some(Trouble::Lost)),
         });
-        let opened = Store::with_driver(full).await;
+        let opened = Store::with_driver(full, keyring()).await;
         assert_eq!(opened.is_ok(), opens, "missing: {missing}");
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use model::audit::Actor;
 use model::endpoint::{Secret, Secrets, Subscription};
 use model::event::NewEvent;
 use model::id::{EndpointId, TeamId};
 use model::time::Timestamp;
 
 use super::super::*;
-use super::{Folder, driver};
+use super::{Folder, driver, keyring};
 use crate::*;
 
 /// A driver that counts what is read, and makes trouble where it is asked to.
@@ -77,11 +78,14 @@ impl House {
             failing: AtomicBool::default(),
             meanwhile: Mutex::default(),
         });
-        let store = Store::with_driver(spy.clone()).await.unwrap();
-        let team = store.create_team(None, "old".into(), "free".into(), NOW);
+        let store = Store::with_driver(spy.clone(), keyring()).await.unwrap();
+        let team = store
+            .by(Actor::Operator)
+            .create_team(None, "old".into(), "free".into(), NOW);
         let team = team.await.unwrap().unwrap().id;
         let secrets = Secrets::new(Secret::from_text("s"));
         let endpoint = store
+            .by(Actor::Operator)
             .create_endpoint(team, "u".into(), None, Subscription::All, secrets, 1, NOW)
             .await
             .unwrap()
@@ -137,11 +141,16 @@ async fn a_durable_change_is_answered_where_nothing_can_be_read_after_it() {
     let house = House::new().await;
     let (store, spy) = (&house.store, &house.spy);
     spy.fails_after_commit.store(true, Ordering::Relaxed);
-    let endpoint = store.update_endpoint(house.team, house.endpoint, paused(), later);
+    let endpoint =
+        store
+            .by(Actor::Operator)
+            .update_endpoint(house.team, house.endpoint, paused(), later);
     let endpoint = endpoint.await.unwrap().unwrap();
     assert!(endpoint.paused && endpoint.updated_at == later);
     spy.failing.store(false, Ordering::Relaxed);
-    let team = store.update_team(house.team, Some("new".into()), None, later);
+    let team = store
+        .by(Actor::Operator)
+        .update_team(house.team, Some("new".into()), None, later);
     let team = team.await.unwrap().unwrap();
     spy.failing.store(false, Ordering::Relaxed);
     let kept = store.load().await.unwrap();
@@ -154,9 +163,14 @@ async fn what_is_deleted_while_it_is_changed_is_not_there() {
     let (store, spy) = (&house.store, &house.spy);
     let gone = |sql| Some(Unit::of(sql, [NOW.into()]));
     *spy.meanwhile.lock().unwrap() = gone("UPDATE endpoints SET deleted_at = $1");
-    let endpoint = store.update_endpoint(house.team, house.endpoint, paused(), NOW);
+    let endpoint =
+        store
+            .by(Actor::Operator)
+            .update_endpoint(house.team, house.endpoint, paused(), NOW);
     assert_eq!(endpoint.await.unwrap(), None);
     *spy.meanwhile.lock().unwrap() = gone("UPDATE teams SET deleted_at = $1");
-    let team = store.update_team(house.team, Some("new".into()), None, NOW);
+    let team = store
+        .by(Actor::Operator)
+        .update_team(house.team, Some("new".into()), None, NOW);
     assert_eq!(team.await.unwrap(), None);
 }

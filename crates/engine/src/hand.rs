@@ -1,0 +1,138 @@
+//! Hides who makes a change by hand: whatever one does through a [`Hand`] is remembered as theirs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use egress::ReceiverUrl;
+use model::audit::Actor;
+use model::endpoint::{Endpoint, Secret, Subscription};
+use model::id::{EndpointId, KeyId, TeamId};
+use model::key::{ApiKey, NewKey, Scopes};
+use model::team::Team;
+use model::time::Timestamp;
+
+use crate::house::House;
+use crate::to_the_end::to_the_end;
+use crate::{EndpointEdit, Refusal};
+
+/// Somebody who changes teams, endpoints and keys.
+#[derive(Clone, Copy)]
+pub struct Hand<'e> {
+    pub(crate) house: &'e Arc<House>,
+    pub(crate) actor: Actor,
+}
+
+impl Hand<'_> {
+    /// Makes a team; without an external id it gets a UUIDv7.
+    ///
+    /// # Errors
+    /// `Conflict` where the external id is taken.
+    pub async fn create_team(
+        self,
+        external_id: Option<String>,
+        name: String,
+        plan: String,
+    ) -> Result<Team, Refusal> {
+        to_the_end(Arc::clone(self.house).create_team(self.actor, external_id, name, plan)).await
+    }
+
+    /// Changes a team.
+    ///
+    /// # Errors
+    /// Where there is no such team, or the store cannot.
+    pub async fn update_team(
+        self,
+        team: TeamId,
+        name: Option<String>,
+        plan: Option<String>,
+    ) -> Result<Team, Refusal> {
+        to_the_end(Arc::clone(self.house).update_team(self.actor, team, name, plan)).await
+    }
+
+    /// Deletes a team with its keys and endpoints.
+    ///
+    /// # Errors
+    /// Where there is no such team, or the store cannot.
+    pub async fn delete_team(self, team: TeamId) -> Result<(), Refusal> {
+        to_the_end(Arc::clone(self.house).delete_team(self.actor, team)).await
+    }
+
+    /// Makes an endpoint with a new secret.
+    ///
+    /// # Errors
+    /// Where the plan has no webhooks or grants no more endpoints, or the store cannot.
+    pub async fn create_endpoint(
+        self,
+        team: TeamId,
+        url: &ReceiverUrl,
+        description: Option<String>,
+        subscription: Subscription,
+    ) -> Result<Endpoint, Refusal> {
+        let url = url.as_str().to_owned();
+        let house = Arc::clone(self.house);
+        to_the_end(house.create_endpoint(self.actor, team, url, description, subscription)).await
+    }
+
+    /// Changes an endpoint; when this returns no attempt starts by the old settings.
+    ///
+    /// # Errors
+    /// Where the team has no such endpoint, or the store cannot.
+    pub async fn update_endpoint(
+        self,
+        team: TeamId,
+        endpoint: EndpointId,
+        edit: EndpointEdit,
+    ) -> Result<Endpoint, Refusal> {
+        to_the_end(Arc::clone(self.house).update_endpoint(self.actor, team, endpoint, edit)).await
+    }
+
+    /// Deletes an endpoint, which cancels what it was owed.
+    ///
+    /// # Errors
+    /// Where the team has no such endpoint, or the store cannot.
+    pub async fn delete_endpoint(self, team: TeamId, endpoint: EndpointId) -> Result<(), Refusal> {
+        to_the_end(Arc::clone(self.house).delete_endpoint(self.actor, team, endpoint)).await
+    }
+
+    /// A new secret, and the endpoint with it; the old one stays in use for `expire_old_after`.
+    ///
+    /// # Errors
+    /// Where the team has no such endpoint, or the store cannot.
+    pub async fn rotate_secret(
+        self,
+        team: TeamId,
+        endpoint: EndpointId,
+        expire_old_after: Duration,
+    ) -> Result<(Secret, Endpoint), Refusal> {
+        to_the_end(Arc::clone(self.house).rotate_secret(
+            self.actor,
+            team,
+            endpoint,
+            expire_old_after,
+        ))
+        .await
+    }
+
+    /// Makes an API key.
+    ///
+    /// # Errors
+    /// Where the plan grants no more keys, or the store cannot.
+    pub async fn create_key(
+        self,
+        team: TeamId,
+        name: String,
+        scopes: Scopes,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(NewKey, ApiKey), Refusal> {
+        to_the_end(Arc::clone(self.house).create_key(self.actor, team, name, scopes, expires_at))
+            .await
+    }
+
+    /// Revokes an API key.
+    ///
+    /// # Errors
+    /// Where the team has no such key, or the store cannot.
+    pub async fn delete_key(self, team: TeamId, key: KeyId) -> Result<(), Refusal> {
+        to_the_end(Arc::clone(self.house).delete_key(self.actor, team, key)).await
+    }
+}
