@@ -66,25 +66,43 @@ impl Setup {
 
     /// A service that may reach loopback, with these options more.
     pub async fn start(&self, options: &[&str]) -> Result<Service> {
+        self.start_in(&[], options).await
+    }
+
+    /// As [`Setup::start`], with these variables in its environment.
+    pub async fn start_in(
+        &self,
+        environment: &[(&str, &str)],
+        options: &[&str],
+    ) -> Result<Service> {
         let ca_file = self.folder.file("ca.pem");
         let mut all = vec!["--allow-cidr", "127.0.0.1/32", "--ca-file", &ca_file];
         all.extend(options);
-        self.start_strict(&all).await
+        self.start_strict_in(environment, &all).await
     }
 
     /// A service with these options and no others but where it listens and keeps things.
     pub async fn start_strict(&self, options: &[&str]) -> Result<Service> {
+        self.start_strict_in(&[], options).await
+    }
+
+    async fn start_strict_in(
+        &self,
+        environment: &[(&str, &str)],
+        options: &[&str],
+    ) -> Result<Service> {
         let url = format!("sqlite:{}", self.database);
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
         arguments.extend(options);
-        Service::start(&arguments, Some(OPERATOR_KEY)).await
+        let key = [("VK_WEBHOOKS_ADMIN_KEY", OPERATOR_KEY)];
+        Service::start(&arguments, &[&key, environment].concat()).await
     }
 
     /// A service that has to make its operator's key by itself.
     pub async fn start_with_own_key(&self) -> Result<Service> {
         let url = format!("sqlite:{}", self.database);
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
-        Service::start(&arguments, None).await
+        Service::start(&arguments, &[]).await
     }
 }
 
@@ -98,9 +116,9 @@ pub struct Service {
 }
 
 impl Service {
-    async fn start(arguments: &[&str], operator_key: Option<&str>) -> Result<Self> {
+    async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
         let mut process = program(arguments)?
-            .envs(operator_key.map(|key| ("VK_WEBHOOKS_ADMIN_KEY", key)))
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;

@@ -364,7 +364,8 @@ mod tests {
         flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };
         let flipped = String::from_utf8(flipped).unwrap();
         let unknown = Unopened::UnknownKey(id.clone());
-        let cases: [(&[u8], &str, &[u8], Result<&str, Unopened>); 8] = [
+        type Case<'c> = (&'c [u8], &'c str, &'c [u8], Result<&'c str, Unopened>);
+        let cases: [Case<'_>; 8] = [
             (&[1], &sealed, b"here", Ok("whsec_abc")),
             (&[2, 3, 1], &sealed, b"here", Ok("whsec_abc")),
             (&[2], &sealed, b"here", Err(unknown)),

@@ -74,7 +74,7 @@ fn action_words() -> Object {
 }
 
 fn actor_words() -> Object {
-    render::words(["operator", "api_key", "settings_page"].into_iter())
+    render::words(["operator", "api_key", "settings_page"])
 }
 
 impl EntryView {

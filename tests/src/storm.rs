@@ -1,0 +1,141 @@
+//! Hides publishers that go on over every restart of the service, and what must have arrived in the end.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::{Api, Inbox, eventually_within, verify};
+
+const PUBLISHERS: usize = 4;
+
+/// Publishers at work.
+pub struct Storm {
+    weather: Arc<Weather>,
+    publishers: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Weather {
+    /// The service that is up, where one is.
+    up: Mutex<Option<Api>>,
+    over: AtomicBool,
+    numbers: AtomicU64,
+    padding: String,
+    acknowledged: Mutex<HashSet<u64>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Storm {
+    /// Lets publishers loose on whichever service is up.
+    pub fn begin(team: &Api) -> Self {
+        Self::begin_with(team, 0)
+    }
+
+    /// As [`Storm::begin`], with events that are so many bytes longer.
+    pub fn begin_with(team: &Api, padding: usize) -> Self {
+        let weather = Arc::new(Weather {
+            padding: "x".repeat(padding),
+            ..Weather::default()
+        });
+        *locked(&weather.up) = Some(team.clone());
+        let publishers = (0..PUBLISHERS)
+            .map(|_| tokio::spawn(publish(Arc::clone(&weather))))
+            .collect();
+        Self {
+            weather,
+            publishers,
+        }
+    }
+
+    /// No service is up.
+    pub fn down(&self) {
+        *locked(&self.weather.up) = None;
+    }
+
+    /// This one is.
+    pub fn up(&self, team: &Api) {
+        *locked(&self.weather.up) = Some(team.clone());
+    }
+
+    /// Ends it; the numbers of all events that were acknowledged.
+    pub async fn end(self) -> Result<HashSet<u64>> {
+        self.weather.over.store(true, Ordering::Relaxed);
+        for publisher in self.publishers {
+            publisher.await?;
+        }
+        let acknowledged = locked(&self.weather.acknowledged).clone();
+        Ok(acknowledged)
+    }
+}
+
+/// Publishes one after the other.
+async fn publish(weather: Arc<Weather>) {
+    while !weather.over.load(Ordering::Relaxed) {
+        let api = locked(&weather.up).clone();
+        let Some(api) = api else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        let number = weather.numbers.fetch_add(1, Ordering::Relaxed);
+        let data = json!({"teamId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ab",
+            "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac",
+            "email": "a@example.com", "number": number, "padding": weather.padding});
+        // Whatever goes wrong while the service dies was not acknowledged.
+        if api.publish("team.member_removed", &data).await.is_ok() {
+            locked(&weather.acknowledged).insert(number);
+        }
+    }
+}
+
+fn number_of(body: &[u8]) -> Option<u64> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    body["data"]["number"].as_u64()
+}
+
+/// Waits until all of these events have arrived, rightly signed. What arrived twice came under the same
+/// id: one event, one delivery.
+///
+/// # Panics
+/// Where it is not so within 40 s.
+pub async fn assert_arrived(events: &HashSet<u64>, inbox: &Inbox, secret: &str) {
+    let most = Duration::from_secs(40);
+    eventually_within(most, "everything acknowledged arrives", async || {
+        let arrivals = inbox.arrivals();
+        let arrived: HashSet<u64> = arrivals
+            .iter()
+            .filter_map(|arrival| number_of(&arrival.body))
+            .collect();
+        events.is_subset(&arrived).then_some(())
+    })
+    .await;
+    let mut ids = HashMap::new();
+    for arrival in inbox.arrivals() {
+        assert_eq!(verify(&arrival, secret), Ok(()));
+        let id = arrival.header("x-vantagekit-delivery").to_owned();
+        let number = number_of(&arrival.body);
+        let first = ids.entry(number).or_insert_with(|| id.clone());
+        assert_eq!(*first, id, "{number:?}");
+    }
+}
+
+/// A small generator of numbers that look random (SplitMix64): the same in every run.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number below this one.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
