@@ -19,5 +19,5 @@ pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify};
 pub use local_receiver::{Answer, Arrival, Authority};
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};
-pub use storm::{Dice, Storm, assert_arrived};
+pub use storm::{Dice, Storm, assert_arrived, assert_kept};
 pub use wait::{eventually, eventually_within};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -26,7 +26,7 @@ struct Weather {
     over: AtomicBool,
     numbers: AtomicU64,
     padding: String,
-    acknowledged: Mutex<HashSet<u64>>,
+    acknowledged: Mutex<HashMap<u64, String>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,8 +65,8 @@ impl Storm {
         *locked(&self.weather.up) = Some(team.clone());
     }
 
-    /// Ends it; the numbers of all events that were acknowledged.
-    pub async fn end(self) -> Result<HashSet<u64>> {
+    /// Ends it; the numbers and ids of all events that were acknowledged.
+    pub async fn end(self) -> Result<HashMap<u64, String>> {
         self.weather.over.store(true, Ordering::Relaxed);
         for publisher in self.publishers {
             publisher.await?;
@@ -89,8 +89,8 @@ async fn publish(weather: Arc<Weather>) {
             "memberId": "0198a6f0-3a5b-7c1d-9e2f-0123456789ac",
             "email": "a@example.com", "number": number, "padding": weather.padding});
         // Whatever goes wrong while the service dies was not acknowledged.
-        if api.publish("team.member_removed", &data).await.is_ok() {
-            locked(&weather.acknowledged).insert(number);
+        if let Ok(id) = api.publish("team.member_removed", &data).await {
+            locked(&weather.acknowledged).insert(number, id);
         }
     }
 }
@@ -100,12 +100,25 @@ fn number_of(body: &[u8]) -> Option<u64> {
     body["data"]["number"].as_u64()
 }
 
+/// Sees that the service knows each of these events, also those that arrived before it died.
+///
+/// # Errors
+/// Where it does not.
+pub async fn assert_kept(events: &HashMap<u64, String>, operator: &Api) -> Result<()> {
+    for id in events.values() {
+        let path = format!("/v1/events/{id}");
+        let kept = operator.call("GET", &path, &Value::Null, 200).await;
+        kept.with_context(|| format!("the acknowledged event {id} is lost"))?;
+    }
+    Ok(())
+}
+
 /// Waits until all of these events have arrived, rightly signed. What arrived twice came under the same
 /// id: one event, one delivery.
 ///
 /// # Panics
 /// Where it is not so within 40 s.
-pub async fn assert_arrived(events: &HashSet<u64>, inbox: &Inbox, secret: &str) {
+pub async fn assert_arrived(events: &HashMap<u64, String>, inbox: &Inbox, secret: &str) {
     let most = Duration::from_secs(40);
     eventually_within(most, "everything acknowledged arrives", async || {
         let arrivals = inbox.arrivals();
@@ -113,7 +126,10 @@ pub async fn assert_arrived(events: &HashSet<u64>, inbox: &Inbox, secret: &str) 
             .iter()
             .filter_map(|arrival| number_of(&arrival.body))
             .collect();
-        events.is_subset(&arrived).then_some(())
+        events
+            .keys()
+            .all(|number| arrived.contains(number))
+            .then_some(())
     })
     .await;
     let mut ids = HashMap::new();

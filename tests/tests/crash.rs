@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use vk_tests::{Dice, Setup, Storm, assert_arrived};
+use vk_tests::{Dice, Setup, Storm, assert_arrived, assert_kept};
 
 const KILLS: u64 = 20;
 /// Where the moments of the kills come from.
@@ -31,6 +31,7 @@ async fn every_acknowledged_event_arrives_over_twenty_kills() -> Result<()> {
     }
     let acknowledged = storm.end().await?;
     assert!(acknowledged.len() > 200, "too few: {}", acknowledged.len());
+    assert_kept(&acknowledged, &service.operator_of("acme")).await?;
     for (inbox, secret) in inboxes.iter().zip(&secrets) {
         assert_arrived(&acknowledged, inbox, secret).await;
     }

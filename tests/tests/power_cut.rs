@@ -1,14 +1,14 @@
 //! Nothing acknowledged is lost where the power is cut: where whatever was not synced is gone, or is there
 //! in part and out of order.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use vk_tests::{Dice, Inbox, Service, Setup, Storm, TempDir, assert_arrived};
+use vk_tests::{Dice, Inbox, Service, Setup, Storm, TempDir, assert_arrived, assert_kept};
 
 const CUTS: u64 = 8;
 /// Where the moments of the cuts come from.
@@ -84,7 +84,7 @@ async fn live_through_cuts(
     machine: &mut Machine,
     inbox: &Inbox,
     padding: usize,
-) -> Result<(HashSet<u64>, Service, String)> {
+) -> Result<(HashMap<u64, String>, Service, String)> {
     let mut service = machine.start().await?;
     let mut team = service.team("acme").await?;
     let secret = team.endpoint(&inbox.url(), &[]).await?.secret;
@@ -115,8 +115,9 @@ async fn every_acknowledged_event_arrives_over_cuts_of_the_power() -> Result<()>
         let mut machine = Machine::new(&[("POWER_EARLY", early)])?;
         let inbox = machine.setup.inbox().await?;
         let lived = live_through_cuts(&mut machine, &inbox, padding).await?;
-        let (acknowledged, _service, secret) = lived;
+        let (acknowledged, service, secret) = lived;
         assert!(acknowledged.len() > 50, "too few: {}", acknowledged.len());
+        assert_kept(&acknowledged, &service.operator_of("acme")).await?;
         assert_arrived(&acknowledged, &inbox, &secret).await;
         assert!(machine.losses > 0, "no cut lost anything: it was no test");
     }
