@@ -13,7 +13,23 @@ use tokio::process::Command;
 /// # Errors
 /// Where it was not built.
 pub fn program(arguments: &[&str]) -> Result<Command> {
-    let mut command = Command::new(path()?);
+    program_under(&[], arguments)
+}
+
+/// As [`program`], started by another one that is given it as its last arguments, such as `prlimit`.
+///
+/// # Errors
+/// Where it was not built.
+pub(crate) fn program_under(wrapper: &[&str], arguments: &[&str]) -> Result<Command> {
+    let program = path()?;
+    let mut command = match wrapper.split_first() {
+        None => Command::new(program),
+        Some((wrapper, options)) => {
+            let mut command = Command::new(wrapper);
+            command.args(options).arg(program);
+            command
+        }
+    };
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("VK_WEBHOOKS_") {
             command.env_remove(name);

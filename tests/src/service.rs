@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::Inbox;
 use crate::api::{Api, text};
-use crate::binary::{TempDir, program};
+use crate::binary::{TempDir, program_under};
 
 /// The operator's key of every service of the rig.
 pub const OPERATOR_KEY: &str = "vk_admin_0123456789abcdefghijABCDEFGHIJ01";
@@ -75,19 +75,34 @@ impl Setup {
         environment: &[(&str, &str)],
         options: &[&str],
     ) -> Result<Service> {
+        self.start_so(&[], environment, options).await
+    }
+
+    /// As [`Setup::start`], started by another program, such as `prlimit`.
+    pub async fn start_under(&self, wrapper: &[&str], options: &[&str]) -> Result<Service> {
+        self.start_so(wrapper, &[], options).await
+    }
+
+    async fn start_so(
+        &self,
+        wrapper: &[&str],
+        environment: &[(&str, &str)],
+        options: &[&str],
+    ) -> Result<Service> {
         let ca_file = self.folder.file("ca.pem");
         let mut all = vec!["--allow-cidr", "127.0.0.1/32", "--ca-file", &ca_file];
         all.extend(options);
-        self.start_strict_in(environment, &all).await
+        self.start_strict_so(wrapper, environment, &all).await
     }
 
     /// A service with these options and no others but where it listens and keeps things.
     pub async fn start_strict(&self, options: &[&str]) -> Result<Service> {
-        self.start_strict_in(&[], options).await
+        self.start_strict_so(&[], &[], options).await
     }
 
-    async fn start_strict_in(
+    async fn start_strict_so(
         &self,
+        wrapper: &[&str],
         environment: &[(&str, &str)],
         options: &[&str],
     ) -> Result<Service> {
@@ -95,14 +110,14 @@ impl Setup {
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
         arguments.extend(options);
         let key = [("VK_WEBHOOKS_ADMIN_KEY", OPERATOR_KEY)];
-        Service::start(&arguments, &[&key, environment].concat()).await
+        Service::start(wrapper, &arguments, &[&key, environment].concat()).await
     }
 
     /// A service that has to make its operator's key by itself.
     pub async fn start_with_own_key(&self) -> Result<Service> {
         let url = format!("sqlite:{}", self.database);
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
-        Service::start(&arguments, &[]).await
+        Service::start(&[], &arguments, &[]).await
     }
 }
 
@@ -116,8 +131,12 @@ pub struct Service {
 }
 
 impl Service {
-    async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self> {
-        let mut process = program(arguments)?
+    async fn start(
+        wrapper: &[&str],
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
+        let mut process = program_under(wrapper, arguments)?
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -7,7 +7,7 @@ use anyhow::Result;
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use tokio::net::TcpStream;
-use vk_tests::{Answer, OPERATOR_KEY, Setup, eventually, free_port, member_removed};
+use vk_tests::{Answer, OPERATOR_KEY, Service, Setup, eventually, free_port, member_removed};
 
 #[tokio::test]
 async fn connections_are_bounded_and_those_beyond_wait_for_a_place() -> Result<()> {
@@ -116,5 +116,56 @@ async fn no_secret_no_key_and_no_query_is_in_the_log_even_at_its_chattiest() -> 
             "{secret} is in the log"
         );
     }
+    Ok(())
+}
+
+/// The files a process has open.
+fn open_files(service: &Service) -> Result<usize> {
+    let pid = service.pid()?.as_raw_nonzero();
+    Ok(std::fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+#[tokio::test]
+async fn where_few_files_may_be_open_attempts_leave_some_to_the_door() -> Result<()> {
+    let setup = Setup::new()?;
+    let (hangs, works) = (setup.inbox().await?, setup.inbox().await?);
+    hangs.always(Answer::Hang);
+    let few = ["prlimit", "--nofile=256:256"];
+    let service = setup
+        .start_under(&few, &["--attempt-timeout", "1s"])
+        .await?;
+    assert!(
+        service.log().contains("open only 256 files"),
+        "{}",
+        service.log()
+    );
+    // Attempts that hang, at more endpoints than there are places.
+    for number in 0..6 {
+        let team = service.team(&format!("team{number}")).await?;
+        for _ in 0..5 {
+            team.endpoint(&hangs.url(), &[]).await?;
+        }
+        for _ in 0..10 {
+            team.publish("team.member_removed", &member_removed())
+                .await?;
+        }
+    }
+    let team = service.team("works").await?;
+    team.endpoint(&works.url(), &[]).await?;
+    let mut most = 0;
+    for number in 1..=5 {
+        team.publish("team.member_removed", &member_removed())
+            .await?;
+        let health = service.stranger().send("GET", "/healthz", &[], "").await?;
+        assert_eq!(health.status, 200);
+        most = most.max(open_files(&service)?);
+        works.wait_for(number).await;
+    }
+    assert!(most < 256, "{most} files were open");
+    let (status, log) = service.terminate().await?;
+    assert!(
+        status.success() && !log.contains("Too many open files"),
+        "{log}"
+    );
     Ok(())
 }

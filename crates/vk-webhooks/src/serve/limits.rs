@@ -11,10 +11,27 @@ const SOCKETS_PER_ATTEMPT: u64 = 2;
 /// Files beside connections: the database, its log and their readers, the runtime, the standard
 /// streams.
 const RESERVE: u64 = 128;
+/// No kind of place gets fewer than this, however low the limit.
+const FEWEST: usize = 8;
 
-/// Raises the soft limit to the hard one, and warns where that is less than these settings can
-/// need. The soft one is low by default only for the sake of old programs that use `select`.
-pub(super) fn raise_open_files(settings: &Settings, egress: &EgressOptions) {
+/// How many connections of each kind there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Attempts under way, in all.
+    pub(super) in_flight: usize,
+    pub(super) in_flight_per_team: usize,
+    pub(super) in_flight_per_endpoint: usize,
+    /// Connections kept alive to receivers.
+    pub(super) idle: usize,
+    /// Connections at the door.
+    pub(super) connections: usize,
+}
+
+/// The places that the settings grant, or fewer where the system does not let us open so many files: then
+/// each kind gets its share, so that attempts cannot take the last file from the door, nor the other way
+/// round. Raises the soft limit to the hard one before: it is low by default only for the sake of old
+/// programs that use `select`.
+pub(super) fn places(settings: &Settings, egress: &EgressOptions) -> Places {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
@@ -23,40 +40,108 @@ pub(super) fn raise_open_files(settings: &Settings, egress: &EgressOptions) {
             limit = getrlimit(Resource::Nofile);
         }
     }
-    let needed = needed(
-        settings.max_in_flight,
-        egress.max_idle,
-        settings.max_connections,
-    );
+    let granted = Places {
+        in_flight: settings.max_in_flight,
+        in_flight_per_team: settings.max_in_flight_per_team,
+        in_flight_per_endpoint: settings.max_in_flight_per_endpoint,
+        idle: egress.max_idle,
+        connections: settings.max_connections,
+    };
     // None stands for "no limit".
-    if let Some(most) = limit.current
-        && most < needed
-    {
+    let places = limit.current.map_or(granted, |most| granted.within(most));
+    if places != granted {
         warn!(
-            "the system lets this service open only {most} files, and with these settings it may \
-             need {needed}; raise it, for example with LimitNOFILE=65536 in the systemd unit, or \
-             lower max_in_flight and max_connections"
+            "the system lets this service open only {} files, and with these settings it may need \
+             {}: it makes {} attempts at a time and serves {} connections. Raise the limit, for example \
+             with LimitNOFILE=65536 in the systemd unit, or lower max_in_flight and max_connections",
+            limit.current.unwrap_or(u64::MAX),
+            granted.files(),
+            places.in_flight,
+            places.connections,
         );
     }
+    places
 }
 
-/// How many files may be open when everything is used that the settings allow.
-fn needed(max_in_flight: usize, max_idle: usize, max_connections: usize) -> u64 {
-    let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
-    count(max_in_flight)
-        .saturating_mul(SOCKETS_PER_ATTEMPT)
-        .saturating_add(count(max_idle))
-        .saturating_add(count(max_connections))
-        .saturating_add(RESERVE)
+impl Places {
+    /// How many files may be open when every place is taken.
+    fn files(&self) -> u64 {
+        let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        count(self.in_flight)
+            .saturating_mul(SOCKETS_PER_ATTEMPT)
+            .saturating_add(count(self.idle))
+            .saturating_add(count(self.connections))
+            .saturating_add(RESERVE)
+    }
+
+    /// These places, where they need no more than so many files; else fewer: half of the files for
+    /// attempts, a quarter for what is kept alive, a quarter for the door.
+    fn within(self, most: u64) -> Self {
+        if self.files() <= most {
+            return self;
+        }
+        let quarter = most.saturating_sub(RESERVE) / 4;
+        let at_most = |granted: usize, share: u64| {
+            let share = usize::try_from(share).unwrap_or(usize::MAX);
+            granted.min(share.max(FEWEST))
+        };
+        let in_flight = at_most(self.in_flight, 2 * quarter / SOCKETS_PER_ATTEMPT);
+        Self {
+            in_flight,
+            // One team, or one endpoint, still cannot take all of them.
+            in_flight_per_team: self.in_flight_per_team.min((in_flight / 2).max(1)),
+            in_flight_per_endpoint: self.in_flight_per_endpoint.min((in_flight / 4).max(1)),
+            idle: at_most(self.idle, quarter),
+            connections: at_most(self.connections, quarter),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DEFAULTS: Places = Places {
+        in_flight: 2048,
+        in_flight_per_team: 512,
+        in_flight_per_endpoint: 64,
+        idle: 1024,
+        connections: 4096,
+    };
+
     #[test]
-    fn what_is_needed_follows_from_the_settings() {
-        assert_eq!(needed(2048, 1024, 4096), 2 * 2048 + 1024 + 4096 + RESERVE);
-        assert_eq!(needed(usize::MAX, usize::MAX, 1), u64::MAX);
+    fn places_need_no_more_files_than_there_are() {
+        assert_eq!(DEFAULTS.files(), 2 * 2048 + 1024 + 4096 + RESERVE);
+        for most in [200, 256, 1024, 4096, 9000, 1 << 20] {
+            let places = DEFAULTS.within(most);
+            assert!(places.files() <= most, "{most}: {places:?}");
+            assert_eq!(places == DEFAULTS, most >= DEFAULTS.files(), "{most}");
+        }
+        let few = DEFAULTS.within(256);
+        let expected = Places {
+            in_flight: 32,
+            in_flight_per_team: 16,
+            in_flight_per_endpoint: 8,
+            idle: 32,
+            connections: 32,
+        };
+        assert_eq!(few, expected);
+        assert_eq!(DEFAULTS.within(0).connections, FEWEST);
+        let modest = Places {
+            in_flight: 4,
+            connections: 100,
+            ..DEFAULTS
+        };
+        let within = modest.within(256);
+        assert_eq!(
+            (within.in_flight, within.connections),
+            (4, 32),
+            "never more"
+        );
+        let endless = Places {
+            in_flight: usize::MAX,
+            ..DEFAULTS
+        };
+        assert_eq!(endless.files(), u64::MAX);
     }
 }

@@ -29,6 +29,7 @@ use crate::config::Settings;
 use crate::logging;
 
 use door::Door;
+use limits::Places;
 pub(crate) use operator::{OperatorKey, key_from_environment};
 
 /// How long requests and attempts in flight may take to end after we were asked to stop. The
@@ -95,8 +96,10 @@ impl Service {
     /// Starts everything, the door last: once it accepts, it can answer.
     pub(crate) async fn start(settings: &Settings, given_key: Option<String>) -> Result<Self> {
         let policy = policy(settings);
-        let egress_options = egress_options(settings, &policy)?;
-        limits::raise_open_files(settings, &egress_options);
+        let mut egress_options = egress_options(settings, &policy)?;
+        let places = limits::places(settings, &egress_options);
+        egress_options.max_idle = places.idle;
+        egress_options.max_lookups = places.in_flight;
         let catalog = Arc::new(catalog(settings)?);
         let keyring = sealing_key::find(&settings.secrets_key_file, &settings.database)?;
         let options = SqliteOptions {
@@ -105,13 +108,13 @@ impl Service {
         let store = Store::open_sqlite(options, keyring).await?;
         let transport = Egress::new(egress_options)?;
         let clock = Arc::new(SystemClock::default());
-        let options = engine_options(settings, &policy);
+        let options = engine_options(settings, &policy, &places);
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
         let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
         let listener = door::listen(settings.listen).await?;
         let web_options = web_options(settings, listener.local_addr()?);
         let api = web::api(engine.clone(), catalog, web_options);
-        let door = Door::open(listener, settings.max_connections, api)?;
+        let door = Door::open(listener, places.connections, api)?;
         let housekeeping = housekeeping::start(engine.clone(), settings.retention);
         Ok(Self {
             store,
@@ -172,7 +175,6 @@ fn egress_options(settings: &Settings, policy: &Policy) -> Result<EgressOptions>
         policy: policy.clone(),
         extra_roots_pem,
         dns_server: settings.dns_server,
-        max_lookups: settings.max_in_flight,
         ..EgressOptions::default()
     };
     for sentence in options.relaxations() {
@@ -181,16 +183,16 @@ fn egress_options(settings: &Settings, policy: &Policy) -> Result<EgressOptions>
     Ok(options)
 }
 
-fn engine_options(settings: &Settings, policy: &Policy) -> EngineOptions {
+fn engine_options(settings: &Settings, policy: &Policy, places: &Places) -> EngineOptions {
     EngineOptions {
         schedule: settings.retry_schedule.clone(),
         attempt_timeout: settings.attempt_timeout,
         brand: settings.brand.clone(),
         plans: settings.plans.clone(),
         policy: policy.clone(),
-        max_in_flight: settings.max_in_flight,
-        max_in_flight_per_team: settings.max_in_flight_per_team,
-        max_in_flight_per_endpoint: settings.max_in_flight_per_endpoint,
+        max_in_flight: places.in_flight,
+        max_in_flight_per_team: places.in_flight_per_team,
+        max_in_flight_per_endpoint: places.in_flight_per_endpoint,
     }
 }
 
