@@ -16,8 +16,9 @@
 //! - the way of an event: `accept` (event and deliveries, at most once), `due` (what is to be sent),
 //!   `settle` (what an attempt changed), `retry` (fresh schedules by hand); `fresh` (deliveries whose
 //!   rows are still to be written);
-//! - looking back: `log` (deliveries by any filter), `events`;
-//! - what a team has: `teams`, `endpoints`, `keys`, `tokens`, and `load` (all of it, for the roster);
+//! - looking back: `log` (deliveries by any filter), `events`, `latest` (how their latest
+//!   attempts ended), `hours` (what attempts came to, by the hour);
+//! - what a team has: `teams`, `endpoints`, `keys`, `tokens`, `sessions`, and `load` (all of it, for the roster);
 //! - `sweep`: retention;
 //! - [`driver`]: the seam, writes and reads as data ([`value`]); `sqlite`: the driver for one file. Its tables,
 //!   and why each index is there, are described in `sqlite/migrations/`.
@@ -29,11 +30,14 @@ mod endpoints;
 mod error;
 mod events;
 mod fresh;
+mod hours;
 mod keys;
+mod latest;
 mod load;
 mod log;
 mod page;
 mod retry;
+mod sessions;
 mod settle;
 mod sqlite;
 mod standing;
@@ -48,10 +52,13 @@ pub use due::{DueDelivery, DuePage};
 pub use endpoints::EndpointChange;
 pub use error::{AcceptError, LimitedError, OpenError, StoreError};
 pub use events::EventSummary;
+pub use hours::EndpointHour;
+pub use latest::LatestAttempt;
 pub use load::Loaded;
 pub use log::LogFilter;
 pub use page::{Page, PageRequest};
 pub use retry::{Retried, RetryFilter};
+pub use sessions::{Opener, Session};
 pub use settle::{EndpointProgress, Settlement};
 pub use sqlite::{SqliteDriver, SqliteOptions};
 pub use store::Store;

@@ -187,11 +187,11 @@ impl LogQuery {
 
 /// A position in the log: after this delivery. It is the delivery's UUID, whose tag only we can
 /// make; it holds no filter, so it means the same place in time under any.
-fn write_cursor(last: DeliveryId, codec: &IdCodec) -> String {
+pub(crate) fn write_cursor(last: DeliveryId, codec: &IdCodec) -> String {
     URL_SAFE_NO_PAD.encode(codec.uuid(last).as_bytes())
 }
 
-fn read_cursor(text: &str, codec: &IdCodec) -> Option<DeliveryId> {
+pub(crate) fn read_cursor(text: &str, codec: &IdCodec) -> Option<DeliveryId> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     codec.id(uuid::Uuid::from_slice(&bytes).ok()?)
 }

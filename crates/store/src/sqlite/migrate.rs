@@ -11,6 +11,7 @@ pub(super) const APPLICATION_ID: i32 = 0x564b_5748;
 pub(super) const STEPS: &[&str] = &[
     include_str!("migrations/0001_start.sql"),
     include_str!("migrations/0002_rows_once.sql"),
+    include_str!("migrations/0003_pages.sql"),
 ];
 
 /// The version this program writes.
