@@ -2,10 +2,12 @@
 
 use model::attempt::{Attempt, Reason};
 
+use super::words::Prose;
+
 /// What happened, in a heading, and what to do about it, step by step.
 pub(super) struct Advice {
     pub(super) heading: &'static str,
-    pub(super) steps: Vec<&'static str>,
+    pub(super) steps: Vec<Prose>,
     /// Whether the signature debugger helps.
     pub(super) debugger: bool,
 }
@@ -126,7 +128,7 @@ pub(super) fn advice(attempt: &Attempt) -> Option<Advice> {
     };
     Some(Advice {
         heading,
-        steps: steps.to_vec(),
+        steps: steps.iter().map(|step| Prose::of(step)).collect(),
         debugger: false,
     })
 }
@@ -186,7 +188,7 @@ fn status_advice(status: u16) -> Advice {
     };
     Advice {
         heading,
-        steps: steps.to_vec(),
+        steps: steps.iter().map(|step| Prose::of(step)).collect(),
         debugger: matches!(status, 400 | 401 | 403),
     }
 }

@@ -187,8 +187,8 @@ fn drawn(bars: &[Tally], step: usize, summary: &str, begin: impl Fn(usize) -> St
         };
         let _ = write!(
             svg,
-            r#"<text x="{:.1}" y="136">{}</text>"#,
-            LEFT + slot * place as f64,
+            r#"<text x="{:.1}" y="136" text-anchor="middle">{}</text>"#,
+            LEFT + slot * (place as f64 + 0.5),
             label.unwrap_or_default()
         );
     }

@@ -15,7 +15,7 @@ use super::answer::{self, Frame, Tab, Trouble};
 use super::form::Form;
 use super::harmless::harmless;
 use super::session::Visit;
-use super::words::name_of;
+use super::words::{Prose, name_of};
 use crate::App;
 
 /// How much of two bodies is shown around where they begin to differ.
@@ -30,7 +30,7 @@ struct Verdict {
     header: String,
     valid: bool,
     code: &'static str,
-    sentence: String,
+    sentence: Prose,
 }
 
 /// Where the pasted body begins to differ from the one that was sent.
@@ -139,12 +139,16 @@ fn verdicts(
             .iter()
             .any(|(name, _)| name.eq_ignore_ascii_case(wanted))
     };
-    let own = format!("{prefix}-Signature");
+    let own = format!("{prefix}-");
+    let is_own = |name: &str| {
+        name.get(..own.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(&own))
+    };
     let standard = has("webhook-signature");
     let mut schemes = Vec::new();
     // Where neither is there, what is missing is told of our own.
-    if has(&own) || !standard {
-        schemes.push((Scheme::VantageKit, own));
+    if headers.iter().any(|(name, _)| is_own(name)) || !standard {
+        schemes.push((Scheme::VantageKit, format!("{prefix}-Signature")));
     }
     if standard {
         schemes.push((Scheme::Standard, "webhook-signature".to_owned()));
@@ -175,13 +179,13 @@ fn verdict(
             header,
             valid: true,
             code: "valid",
-            sentence: valid(&verified, now),
+            sentence: Prose::of(&valid(&verified, now)),
         },
         Err(failure) => Verdict {
             header,
             valid: false,
             code: failure.code(),
-            sentence: failure.to_string(),
+            sentence: Prose::of(&failure.to_string()),
         },
     }
 }
@@ -346,12 +350,8 @@ mod tests {
                 1_764_000_000 + at,
             );
             assert_eq!(found.len(), 1);
-            assert_eq!(
-                (found[0].code, found[0].valid),
-                (code, code == "valid"),
-                "{}",
-                found[0].sentence
-            );
+            let judged = (found[0].code, found[0].valid);
+            assert_eq!(judged, (code, code == "valid"));
         }
     }
 

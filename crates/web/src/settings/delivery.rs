@@ -22,7 +22,7 @@ use super::answer::{self, Frame, Tab, Trouble};
 use super::form::Form;
 use super::harmless::harmless;
 use super::session::{Change, Named, Visit};
-use super::words::{self, Badge, When, millis, spaced};
+use super::words::{self, Badge, Prose, When, millis};
 use crate::App;
 use crate::problem::Problem;
 
@@ -59,7 +59,7 @@ struct Detail {
     number: u32,
     class: &'static str,
     heading: String,
-    detail: Option<String>,
+    detail: Option<Prose>,
     started: When,
     took: String,
     address: Option<String>,
@@ -234,7 +234,7 @@ fn outcome(attempt: &Attempt) -> String {
                 .unwrap_or_default();
             format!("{status} {name}").trim_end().to_owned()
         }
-        (None, Some(reason)) => spaced(reason.as_str()),
+        (None, Some(reason)) => words::reason(reason),
         (None, None) => "delivered".to_owned(),
     }
 }
@@ -276,7 +276,7 @@ fn detail(app: &App, found: &Found, attempt: &Attempt, path: &str, sent: &Sent) 
         detail: attempt
             .detail
             .as_ref()
-            .map(|text| harmless(text.as_bytes(), 2000).0),
+            .map(|text| Prose::of(&harmless(text.as_bytes(), 2000).0)),
         started: When::of(attempt.started_at, now),
         took: millis(attempt.duration_ms),
         address: attempt.remote_addr.map(|address| address.to_string()),
@@ -355,7 +355,8 @@ fn phases(attempt: &Attempt) -> Vec<Phase> {
         .into_iter()
         .filter_map(|(name, took, class)| Some((name, took?, class)));
     let rest = u32::try_from(rest).unwrap_or(u32::MAX);
-    for (name, took, class) in parts.chain([("Rest", rest, "rest")]) {
+    let rest = Some(("Rest", rest, "rest")).filter(|_| rest > 0 || known == 0);
+    for (name, took, class) in parts.chain(rest) {
         let wide = u64::from(took) * 1000 / all;
         phases.push(Phase {
             name,
@@ -406,7 +407,7 @@ fn answered(attempt: &Attempt, path: &str) -> Option<Answered> {
 struct ResultPart {
     path: String,
     badge: Badge,
-    sentence: String,
+    sentence: Prose,
     open: bool,
     next: Option<When>,
     failed: bool,
@@ -439,7 +440,7 @@ pub(super) async fn result(app: &App, visit: &Visit, id: DeliveryId) -> Result<R
     let template = ResultPart {
         path: format!("{}/deliveries/{uuid}", visit.base()),
         badge: Badge::of_delivery(&delivery),
-        sentence,
+        sentence: Prose::of(&sentence),
         open: is_open(&delivery),
         next: delivery
             .upcoming()

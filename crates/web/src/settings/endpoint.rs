@@ -168,6 +168,8 @@ pub(super) struct SettingsPage {
     frame: Frame,
     head: Head,
     fields: Fields,
+    /// The header that a rotation leaves with the old secret.
+    signature: String,
     /// The secrets before the current one that are still in use, by when each ends.
     old_secrets: Vec<When>,
     pub(super) problem_rotating: Option<String>,
@@ -183,6 +185,7 @@ impl SettingsPage {
             frame: Frame::of(app, visit, Tab::Webhooks, words::name_of(endpoint)),
             head: Head::of(app, visit, endpoint),
             fields: Fields::of(app, &endpoint.url, description, &endpoint.subscription),
+            signature: format!("{}-Signature", app.engine.options().brand.header_prefix),
             old_secrets: ends
                 .filter(|end| *end > now)
                 .map(|end| When::of(end, now))

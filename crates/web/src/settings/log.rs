@@ -275,7 +275,7 @@ pub(super) async fn rows(
             latency: attempt.map_or_else(|| "–".to_owned(), |one| millis(one.duration_ms)),
             outcome: attempt.map_or_else(String::new, |one| match (one.status_code, one.reason) {
                 (Some(status), _) => status.to_string(),
-                (None, Some(reason)) => spaced(reason.as_str()),
+                (None, Some(reason)) => words::reason(reason),
                 (None, None) => String::new(),
             }),
             made: When::of(delivery.id.created_at(), now),

@@ -10,6 +10,8 @@ pub(super) struct Example {
     pub(super) file: &'static str,
     pub(super) code: String,
     pub(super) run: String,
+    /// Whether the secret is in it.
+    pub(super) filled: bool,
 }
 
 struct Source {
@@ -73,6 +75,7 @@ pub(super) fn examples(secret: Option<&str>, brand: &Brand) -> Vec<Example> {
         language: source.language,
         id: source.id,
         file: source.file,
+        filled: secret.is_some(),
         code: branded(&filled(source, secret), brand),
         run: match secret {
             Some(_) => source.run.to_owned(),

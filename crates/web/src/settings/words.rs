@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::attempt::Reason;
 use model::delivery::{Delivery, Status};
 use model::endpoint::{Endpoint, EndpointStatus};
 use model::time::Timestamp;
@@ -15,6 +16,8 @@ pub(super) struct When {
     pub(super) exact: String,
     /// `3 min ago`, `in 4 s`.
     pub(super) words: String,
+    /// To the second, with the day where it is not today.
+    pub(super) short: String,
     /// To the second, within a day.
     pub(super) clock: String,
 }
@@ -32,7 +35,13 @@ impl When {
                 _ => format!("{} ago", span(now.since(moment))),
             }
         };
+        let today = now.to_string();
+        let short = match day.get(5..) {
+            Some(day) if !today.starts_with(&iso[..10]) => format!("{day} {clock}"),
+            _ => clock.clone(),
+        };
         Self {
+            short,
             exact: format!("{day} {clock} UTC"),
             words,
             clock,
@@ -89,6 +98,29 @@ pub(super) fn percent(value: f64) -> String {
 /// A stable word as people write it: `dead_letter` is `dead letter`.
 pub(super) fn spaced(word: &str) -> String {
     word.replace('_', " ")
+}
+
+/// Why something failed, in a few words.
+pub(super) fn reason(reason: Reason) -> String {
+    match reason {
+        Reason::HttpStatus => "an error status".to_owned(),
+        reason => spaced(reason.as_str()),
+    }
+}
+
+/// A sentence in which what stands between backticks is code.
+pub(super) struct Prose(Vec<(bool, String)>);
+
+impl Prose {
+    pub(super) fn of(text: &str) -> Self {
+        let pieces = text.split('`').map(str::to_owned);
+        Self([false, true].into_iter().cycle().zip(pieces).collect())
+    }
+
+    /// The pieces, and whether each is code.
+    pub(super) fn pieces(&self) -> &[(bool, String)] {
+        &self.0
+    }
 }
 
 /// The state of an endpoint or a delivery, as a badge: a word and a class of its own.
@@ -149,7 +181,7 @@ pub(super) fn health(endpoint: &Endpoint, now: Timestamp) -> String {
             } else {
                 format!("{} failures in a row", count(u64::from(failures)))
             };
-            Some(format!("{row} since {since}: {}", spaced(reason.as_str())))
+            Some(format!("{row} since {since}: {}", self::reason(reason)))
         }
         _ => None,
     };
@@ -200,6 +232,12 @@ mod tests {
         for (value, text) in [(100.0, "100%"), (99.9, "99.9%"), (0.0, "0%")] {
             assert_eq!(percent(value), text);
         }
+        let prose = Prose::of("use `a`, not `b`");
+        let code = prose.pieces().iter().filter(|(code, _)| *code);
+        assert_eq!(
+            code.map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         for (time, text) in [(7, "7 ms"), (1250, "1.2 s"), (10_000, "10 s")] {
             assert_eq!(millis(time), text);
         }
