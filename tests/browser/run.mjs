@@ -2,6 +2,7 @@
 // `N passed, N failed`.
 import { browser as open, folder, serve } from "./rig.mjs";
 import { hostile } from "./hostile.mjs";
+import { large } from "./large.mjs";
 import { looks } from "./looks.mjs";
 import { walks } from "./walks.mjs";
 
@@ -11,7 +12,7 @@ const browser = await open();
 // A short schedule: what fails is given up while somebody looks.
 const service = await serve(binary, place.path, ["--retry-schedule", "200ms,400ms,800ms"]);
 let [passed, failed] = [0, 0];
-for (const [name, part] of Object.entries({ ...walks, ...hostile, ...looks })) {
+for (const [name, part] of Object.entries({ ...walks, ...hostile, ...large, ...looks })) {
   if (only.length > 0 && !only.some((wanted) => name.startsWith(wanted))) continue;
   const begun = Date.now();
   try {

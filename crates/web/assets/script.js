@@ -64,8 +64,14 @@ function reload() {
       const answer = await fetched(location.href);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const [fresh, main] = [page.getElementById("main"), document.getElementById("main")];
-      if (answer.ok && fresh && fresh.textContent !== main.textContent && !main.contains(getSelection().anchorNode)) {
+      const read = !getSelection().isCollapsed && main.contains(getSelection().anchorNode);
+      if (answer.ok && fresh && fresh.textContent !== main.textContent && !read) {
+        const unfolded = [...main.querySelectorAll("details")].map((one) => one.open);
+        const reached = "a, button, summary, pre";
+        const focus = [...main.querySelectorAll(reached)].indexOf(document.activeElement);
         main.replaceChildren(...fresh.childNodes);
+        main.querySelectorAll("details").forEach((one, place) => { one.open = unfolded[place] ?? false; });
+        main.querySelectorAll(reached)[focus]?.focus({ preventScroll: true });
         enliven(main);
       } else if (answer.ok) reload();
     } catch {

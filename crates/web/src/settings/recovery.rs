@@ -28,6 +28,8 @@ use crate::token::Token;
 
 /// What is counted at most before a retry: a few milliseconds.
 const COUNTED: u32 = 100_000;
+/// How many may be picked at once: a few pages of the log.
+const PICKED: usize = 200;
 /// How many recoveries are remembered, under way or over.
 const REMEMBERED: usize = 100;
 
@@ -197,6 +199,10 @@ async fn retry_picked(
     if ids.is_empty() {
         let sentence = "No delivery was picked. Tick those to retry, then send again.";
         return Err(Problem::InvalidRequest(sentence.into()).into());
+    }
+    if ids.len() > PICKED {
+        let sentence = format!("At most {PICKED} deliveries can be picked at once.");
+        return Err(Problem::InvalidRequest(sentence).into());
     }
     let store = app.engine.store();
     for id in &ids {

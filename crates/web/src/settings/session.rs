@@ -99,19 +99,18 @@ impl Jar {
         self.get(self.session(), headers)
     }
 
-    /// What forms have to carry who came with these headers: of the session, else of the knocking.
-    pub(super) fn csrf(self, headers: &HeaderMap) -> Option<String> {
-        let token = self.token(headers);
-        let token = token.or_else(|| self.get(self.knocking(), headers))?;
-        Some(csrf_of(&token))
+    /// What forms may carry of who came with these headers: what follows from the session, or from knocking.
+    pub(super) fn csrf(self, headers: &HeaderMap) -> impl Iterator<Item = String> {
+        let tokens = [self.session(), self.knocking()].map(|name| self.get(name, headers));
+        tokens.into_iter().flatten().map(|token| csrf_of(&token))
     }
 
-    /// A new token for who is about to sign in, as a cookie, and what the form then carries.
+    /// A new token for who is about to sign in, as a cookie, and what the form then carries. A session that
+    /// is there stays: looking at the page for signing in signs nobody out.
     pub(super) fn knock(self) -> Result<(Cookies, String), Problem> {
         let token = Token::random()?;
-        let gone = self.set(self.session(), "", Duration::ZERO);
         let set = self.set(self.knocking(), token.expose(), KNOCKING);
-        Ok((Cookies(vec![gone, set]), csrf_of(token.expose())))
+        Ok((Cookies(vec![set]), csrf_of(token.expose())))
     }
 
     /// Takes the session's cookie back.
@@ -334,6 +333,10 @@ mod tests {
         headers.insert(COOKIE, cookies.parse().unwrap());
         let tokens = (https.token(&headers), http.token(&headers));
         assert_eq!(tokens, (Some("y".into()), Some("x".into())));
-        assert_ne!(https.csrf(&headers), http.csrf(&headers));
+        let csrf = |jar: Jar| jar.csrf(&headers).collect::<Vec<_>>();
+        assert_eq!(
+            (csrf(https), csrf(http)),
+            (vec![csrf_of("y")], vec![csrf_of("x")])
+        );
     }
 }

@@ -126,6 +126,11 @@ async fn a_key_signs_in_and_its_session_ends_with_it() {
         let refused = browser.post_with(&path, &token, fields).await;
         assert_page(&refused, StatusCode::FORBIDDEN);
     }
+    // Looking at the page for signing in signs nobody out.
+    let knocked = browser.get("/settings/sign-in").await;
+    for set in knocked.headers.get_all("set-cookie") {
+        assert!(!set.to_str().unwrap().contains("session"), "{set:?}");
+    }
     let path = format!("/v1/teams/acme/api-keys/{}", made["id"].as_str().unwrap());
     rig.call("DELETE", &path).key(ADMIN).send().await;
     assert_page(&browser.get(HOME).await, StatusCode::UNAUTHORIZED);

@@ -81,7 +81,7 @@ async fn every_page_is_small_strict_and_shows_strangers_text_as_text() {
     let overview = browser.get(&format!("{BASE}/webhooks")).await;
     for shown in [
         "used 2 of 10",
-        "6 failures in a row since 12:00: http status",
+        "6 failures in a row since 12:00: an error status",
         "0%",
         "of 6 attempts, 24 h",
         "unhealthy",
