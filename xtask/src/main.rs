@@ -3,11 +3,12 @@
 //!
 //! Rooms, in reading order: `test` is the list of checks, `command` runs a program and judges
 //! it, `tools` brings the programs a check needs, `service` starts the real binary for checks
-//! from outside, `instructions` counts those of the hot paths and `baseline` holds them against
+//! from outside, `browser` walks the settings pages in a real one, `instructions` counts those of the hot paths and `baseline` holds them against
 //! those of before, `bench` builds and runs the benchmark.
 
 mod baseline;
 mod bench;
+mod browser;
 mod command;
 mod instructions;
 mod service;
@@ -23,6 +24,7 @@ cargo xtask test [--only CHECK]...  run every check (or only those named; --list
 cargo xtask bench [OPTION]...       measure the release build and write docs/performance.md (ten minutes);
                                     shorter: --seconds S, --rounds N; parts alone, only printed:
                                     --only WORKLOAD (repeatable; --help lists them)
+cargo xtask pictures                walk the settings pages in a browser and keep the README's pictures of them
 cargo xtask instructions [--write]  count the instructions of the hot paths (and keep the counts)";
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
     match args.split_first() {
         Some((verb, rest)) if verb == "test" => test::run(rest),
         Some((verb, rest)) if verb == "bench" => bench::run(rest),
+        Some((verb, _)) if verb == "pictures" => browser::pictures(),
         Some((verb, rest)) if verb == "instructions" => instructions::run(rest),
         Some((verb, _)) if verb != "help" && verb != "--help" => {
             bail!("there is no chore {verb:?}\n\n{USAGE}")

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::browser;
 use crate::command::{cargo, program, root, run as must_run, run_watched, target_dir};
 use crate::instructions;
 use crate::service::Service;
@@ -85,6 +86,11 @@ const CHECKS: &[Check] = &[
         name: "api",
         says: "schemathesis finds no server error and no undocumented answer",
         run: api,
+    },
+    Check {
+        name: "browser",
+        says: "the settings pages do what they should in a real browser, also for sixty hostile payloads",
+        run: browser::check,
     },
     Check {
         name: "instructions",
@@ -174,6 +180,15 @@ fn cargo_tests() -> Result<Count> {
         bail!("`cargo test` failed before or between its tests; see above");
     }
     Ok(count)
+}
+
+/// What a runner of tests says last: `N passed, N failed`.
+pub(crate) fn closing_line(line: &str) -> Option<Count> {
+    let (passed, failed) = line.strip_suffix(" failed")?.split_once(" passed, ")?;
+    Some(Count {
+        passed: passed.parse().ok()?,
+        failed: failed.parse().ok()?,
+    })
 }
 
 fn number_before(text: &str, word: &str) -> u64 {

@@ -22,6 +22,18 @@ pub(crate) const NODE: SystemTool = SystemTool {
     probe: &["--version"],
     package: "nodejs",
 };
+/// Brings the browser tests' own packages.
+pub(crate) const NPM: SystemTool = SystemTool {
+    program: "npm",
+    probe: &["--version"],
+    package: "npm",
+};
+/// The browser that the settings pages are walked in.
+pub(crate) const CHROMIUM: SystemTool = SystemTool {
+    program: "chromium",
+    probe: &["--version"],
+    package: "chromium",
+};
 /// Runs the Go receiver.
 pub(crate) const GO: SystemTool = SystemTool {
     program: "go",

@@ -1,6 +1,7 @@
 //! Hides how a change by hand takes effect: first in the store, then in the roster, in one order.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use egress::ReceiverUrl;
@@ -302,6 +303,7 @@ impl House {
         team: TeamId,
         endpoint: EndpointId,
         filter: RetryFilter,
+        done: Arc<AtomicU64>,
     ) -> Result<u64, Refusal> {
         let lane = self
             .roster
@@ -310,7 +312,7 @@ impl House {
             .ok_or(ENDPOINT)?;
         let retried = self
             .store
-            .retry_dead_letters(team, endpoint, &filter, self.due_now())
+            .retry_dead_letters_watched(team, endpoint, &filter, self.due_now(), &done)
             .await;
         // Also after a failure: a part of the range may have been given its schedules before.
         let next = lane.poke();

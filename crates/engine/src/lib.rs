@@ -12,7 +12,7 @@
 //! - `lane`: one endpoint's deliveries, in order and in bounded memory;
 //! - `sender`: one attempt; `recorder`: many outcomes in one commit;
 //! - `puller`: reading from the store what is due; `wakeups`: the one timer;
-//! - `metrics`: what is counted.
+//! - `metrics`: what is counted; `pages`: what the settings pages ask for beyond the API's verbs.
 
 mod changes;
 pub mod clock;
@@ -20,6 +20,7 @@ mod hand;
 mod house;
 mod lane;
 mod metrics;
+mod pages;
 mod publish;
 mod puller;
 mod recorder;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use egress::{Policy, ReceiverUrl, Transport};
 use model::audit::Actor;
 use model::brand::Brand;
-use model::endpoint::Subscription;
+use model::endpoint::{Endpoint, Subscription};
 use model::event::NewEvent;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::key::{ApiKey, KeyHash, NewKey, OPERATOR_KEY_PREFIX};
@@ -51,6 +52,7 @@ pub use hand::Hand;
 
 use house::House;
 use metrics::Metrics;
+use recorder::Known;
 use sender::HeaderNames;
 use to_the_end::to_the_end;
 
@@ -211,9 +213,9 @@ impl Engine {
             options,
         });
         let engine = Self { house };
-        let health = engine.load().await?;
+        let known = engine.load().await?;
         let house = &engine.house;
-        let recorder = recorder::record_all(Arc::clone(house), to_record, health);
+        let recorder = recorder::record_all(Arc::clone(house), to_record, known);
         tokio::spawn(house.watched(recorder));
         tokio::spawn(house.watched(Arc::clone(house).run_timer()));
         tokio::spawn(house.watched(engine.clone().flush_key_use_regularly()));
@@ -222,8 +224,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Fills the roster; every endpoint's health, for the recorder.
-    async fn load(&self) -> Result<HashMap<EndpointId, model::health::Health>, StoreError> {
+    /// Fills the roster; what is known of every endpoint's attempts, for the recorder.
+    async fn load(&self) -> Result<HashMap<EndpointId, Known>, StoreError> {
         let house = &self.house;
         let loaded = house.store.load().await?;
         for team in loaded.teams {
@@ -237,14 +239,19 @@ impl Engine {
         if let Some(hash) = house.store.operator_key().await? {
             house.roster.set_operator(hash);
         }
-        Ok(loaded
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                house.admit(endpoint);
-                (endpoint.id, endpoint.health)
-            })
-            .collect())
+        let mut known = HashMap::with_capacity(loaded.endpoints.len());
+        for endpoint in &loaded.endpoints {
+            house.admit(endpoint);
+            let Endpoint { id, health, .. } = *endpoint;
+            known.insert(id, Known { health, hour: None });
+        }
+        let this_hour = model::tally::hour_of(house.clock.now());
+        for (endpoint, hour) in house.store.hour(this_hour).await? {
+            if let Some(known) = known.get_mut(&endpoint) {
+                known.hour = Some(hour);
+            }
+        }
+        Ok(known)
     }
 
     /// Sets a wake-up for every endpoint with unfinished work: at once, where some is due.
@@ -410,7 +417,13 @@ impl Engine {
         endpoint: EndpointId,
         filter: RetryFilter,
     ) -> Result<u64, Refusal> {
-        to_the_end(Arc::clone(&self.house).retry_dead_letters(team, endpoint, filter)).await
+        to_the_end(Arc::clone(&self.house).retry_dead_letters(
+            team,
+            endpoint,
+            filter,
+            Arc::default(),
+        ))
+        .await
     }
 
     /// The engine in somebody's hand: what they change is remembered as theirs.

@@ -1,7 +1,8 @@
 //! Hides how outcomes become durable: many in one commit, and only then are their places free.
 //!
-//! The one task that knows the endpoints' health: it counts attempts in the order in which it
-//! records them, so the stored health is always that of the stored attempts.
+//! The one task that knows the endpoints' health, and what this hour's attempts came to: it counts
+//! attempts in the order in which it records them, so what is stored of both is always that of the stored
+//! attempts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use std::time::Duration;
 use model::health::Health;
 use model::id::{DeliveryId, EndpointId};
 use model::retry::Verdict;
-use store::{EndpointProgress, Settlement, StoreError};
+use model::tally::hour_of;
+use model::time::Timestamp;
+use store::{EndpointHour, EndpointProgress, Settlement, StoreError};
 use tokio::sync::mpsc;
 
 use crate::house::House;
@@ -29,11 +32,36 @@ pub(crate) const QUEUE: usize = 2 * BATCH;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
+/// What is known of an endpoint's attempts.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) health: Health,
+    /// The latest hour in which any ended.
+    pub(crate) hour: Option<EndpointHour>,
+}
+
+impl Known {
+    fn count(&mut self, settlement: &Settlement, ended_at: Timestamp) {
+        let now = hour_of(ended_at);
+        let current = self.hour.take().filter(|known| {
+            // Outcomes come a little out of order, and clocks are set back a little: what ended in the
+            // hour before is counted in with this one, since that hour's row is no longer known here.
+            known.hour == now || known.hour == now + 1
+        });
+        let mut current = current.unwrap_or_else(|| EndpointHour {
+            hour: now,
+            tally: model::tally::Tally::default(),
+        });
+        current.tally.count(&settlement.attempt, settlement.verdict);
+        self.hour = Some(current);
+    }
+}
+
 /// Records outcomes until the house has closed and none is left.
 pub(crate) async fn record_all(
     house: Arc<House>,
     mut outcomes: mpsc::Receiver<Settled>,
-    mut health: HashMap<EndpointId, Health>,
+    mut known: HashMap<EndpointId, Known>,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
@@ -51,10 +79,10 @@ pub(crate) async fn record_all(
             }
         }
         // Deleted endpoints are forgotten here, now and then, rather than on every deletion.
-        if health.len() > 2 * house.roster.lane_count() + BATCH {
-            health.retain(|endpoint, _| house.roster.lane(*endpoint).is_some());
+        if known.len() > 2 * house.roster.lane_count() + BATCH {
+            known.retain(|endpoint, _| house.roster.lane(*endpoint).is_some());
         }
-        let progress = Arc::new(count_in(&house, &mut health, &batch));
+        let progress = Arc::new(count_in(&house, &mut known, &batch));
         let mut settlements = Vec::with_capacity(batch.len());
         let mut done = Vec::with_capacity(batch.len());
         for settled in batch.drain(..) {
@@ -88,7 +116,7 @@ pub(crate) async fn record_all(
 /// Counts a batch in, attempt by attempt; what it leaves each endpoint with.
 fn count_in(
     house: &House,
-    health: &mut HashMap<EndpointId, Health>,
+    known: &mut HashMap<EndpointId, Known>,
     batch: &[Settled],
 ) -> Vec<EndpointProgress> {
     let mut progress: HashMap<EndpointId, EndpointProgress> = HashMap::new();
@@ -99,16 +127,25 @@ fn count_in(
             endpoint,
             health: None,
             last_delivery_at: ended_at,
+            hour: None,
         });
         entry.last_delivery_at = entry.last_delivery_at.max(ended_at);
         if settled.test {
             continue; // a test event says nothing about the endpoint's health
         }
-        let before = health.get(&endpoint).copied().unwrap_or_default();
-        let after = before.after(settled.settlement.attempt.reason, ended_at);
-        log_change(house, endpoint, &before, &after);
-        health.insert(endpoint, after);
+        let known = known.entry(endpoint).or_default();
+        let after = known
+            .health
+            .after(settled.settlement.attempt.reason, ended_at);
+        log_change(house, endpoint, &known.health, &after);
+        known.health = after;
+        known.count(&settled.settlement, ended_at);
         entry.health = Some(after);
+    }
+    for (endpoint, entry) in &mut progress {
+        if entry.health.is_some() {
+            entry.hour = known.get(endpoint).and_then(|known| known.hour.clone());
+        }
     }
     progress.into_values().collect()
 }

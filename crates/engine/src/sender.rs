@@ -229,7 +229,7 @@ impl HeaderNames {
     }
 
     /// All headers of one attempt (contract A, "Headers of every delivery", and B, "Also sent").
-    fn of(&self, signed: &Signed) -> HeaderMap {
+    pub(crate) fn of(&self, signed: &Signed) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(self.signature.clone(), signed.signature.clone());
         if let Some(next) = &signed.signature_next {
@@ -248,7 +248,7 @@ impl HeaderNames {
 }
 
 /// What an attempt's headers say of it, made once for all its tries.
-struct Signed {
+pub(crate) struct Signed {
     signature: HeaderValue,
     signature_next: Option<HeaderValue>,
     /// The signatures of Standard Webhooks, of all secrets in use.
@@ -259,7 +259,12 @@ struct Signed {
 }
 
 impl Signed {
-    fn new(target: &Target, delivery: &DueDelivery, now: Timestamp, codec: &IdCodec) -> Self {
+    pub(crate) fn new(
+        target: &Target,
+        delivery: &DueDelivery,
+        now: Timestamp,
+        codec: &IdCodec,
+    ) -> Self {
         let seconds = now.as_seconds();
         let mut id = [0; Hyphenated::LENGTH];
         let id: &str = codec.uuid(delivery.id).hyphenated().encode_lower(&mut id);

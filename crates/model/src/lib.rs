@@ -9,7 +9,7 @@
 //! - [`team`] and [`key`]: who may do what, and how much of it ([`rate`]);
 //! - [`endpoint`]: where deliveries go, for which events, signed with which secrets;
 //! - [`attempt`]: one HTTP try and why it failed; [`retry`]: what follows from it;
-//! - [`health`]: what a row of failures says about an endpoint;
+//! - [`health`]: what a row of failures says about an endpoint; [`tally`]: what an hour of attempts came to;
 //! - [`delivery`]: one event owed to one endpoint, and its status;
 //! - [`brand`]: the names a receiver sees; [`audit`]: who changed what by hand.
 
@@ -27,5 +27,6 @@ pub mod key;
 pub mod rate;
 pub mod retry;
 mod schema;
+pub mod tally;
 pub mod team;
 pub mod time;

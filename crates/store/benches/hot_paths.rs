@@ -13,10 +13,13 @@ use model::event::NewEvent;
 use model::health::Health;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::retry::Verdict;
+use model::tally::{Tally, hour_of};
 use model::time::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 use vk_hot_path::EVENT;
-use vk_store::{Acceptance, EndpointProgress, Keyring, Settlement, SqliteOptions, Store};
+use vk_store::{
+    Acceptance, EndpointHour, EndpointProgress, Keyring, Settlement, SqliteOptions, Store,
+};
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_044_800_000);
 const BATCH: usize = 100;
@@ -119,11 +122,19 @@ impl Scene {
 
     /// Settles deliveries at their first attempt.
     fn settle(&self, deliveries: Vec<DeliveryId>) {
-        let settlements = deliveries.into_iter().map(delivered).collect();
+        let settlements: Vec<_> = deliveries.into_iter().map(delivered).collect();
+        let mut hour = EndpointHour {
+            hour: hour_of(NOW),
+            tally: Tally::default(),
+        };
+        for one in &settlements {
+            hour.tally.count(&one.attempt, one.verdict);
+        }
         let progress = self.endpoints.iter().map(|endpoint| EndpointProgress {
             endpoint: *endpoint,
             health: Some(Health::default()),
             last_delivery_at: NOW,
+            hour: Some(hour.clone()),
         });
         let progress = progress.collect();
         let settling = self.store.settle(Arc::new(settlements), Arc::new(progress));

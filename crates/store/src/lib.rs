@@ -16,8 +16,9 @@
 //! - the way of an event: `accept` (event and deliveries, at most once), `due` (what is to be sent),
 //!   `settle` (what an attempt changed), `retry` (fresh schedules by hand); `fresh` (deliveries whose
 //!   rows are still to be written);
-//! - looking back: `log` (deliveries by any filter), `events`;
-//! - what a team has: `teams`, `endpoints`, `keys`, `tokens`, and `load` (all of it, for the roster);
+//! - looking back: `log` (deliveries by any filter), `events`, `latest` (how their latest
+//!   attempts ended), `hours` (what attempts came to, by the hour);
+//! - what a team has: `teams`, `endpoints`, `keys`, `tokens`, `sessions`, and `load` (all of it, for the roster);
 //!   `seal` (how signing secrets are kept), `audit` (who changed what by hand);
 //! - `sweep`: retention;
 //! - [`driver`]: the seam, writes and reads as data ([`value`]); `sqlite`: the driver for one file. Its tables,
@@ -31,12 +32,15 @@ mod endpoints;
 mod error;
 mod events;
 mod fresh;
+mod hours;
 mod keys;
+mod latest;
 mod load;
 mod log;
 mod page;
 mod retry;
 mod seal;
+mod sessions;
 mod settle;
 mod sqlite;
 mod standing;
@@ -52,11 +56,14 @@ pub use due::{DueDelivery, DuePage};
 pub use endpoints::EndpointChange;
 pub use error::{AcceptError, LimitedError, OpenError, StoreError, TakeUpError};
 pub use events::EventSummary;
+pub use hours::EndpointHour;
+pub use latest::LatestAttempt;
 pub use load::Loaded;
 pub use log::LogFilter;
 pub use page::{Page, PageRequest};
 pub use retry::{Retried, RetryFilter};
 pub use seal::Keyring;
+pub use sessions::{Opener, Session};
 pub use settle::{EndpointProgress, Settlement};
 pub use sqlite::{SqliteDriver, SqliteOptions, holds_sealed_secrets};
 pub use store::Store;

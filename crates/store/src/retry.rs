@@ -1,5 +1,7 @@
 //! Hides how deliveries get a fresh schedule by hand: one, or an endpoint's dead letters of a range.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use model::id::{DeliveryId, EndpointId, TeamId, first_raw_at};
 use model::time::Timestamp;
 
@@ -39,6 +41,12 @@ macro_rules! retry_dead {
                        WHERE p.id = $1 AND p.team_id = $5 AND p.deleted_at IS NULL)"
     };
 }
+const COUNT_DEAD: &str = "\
+    SELECT count(*) FROM (SELECT 1 FROM deliveries \
+        WHERE endpoint_id = $1 AND standing = 3 AND id > $2 AND id < $3 LIMIT $4)";
+const COUNT_DEAD_OF_TYPE: &str = "\
+    SELECT count(*) FROM (SELECT 1 FROM deliveries \
+        WHERE endpoint_id = $1 AND event_type = $5 AND standing = 3 AND id > $2 AND id < $3 LIMIT $4)";
 const RETRY_DEAD: &str = retry_dead!();
 const RETRY_DEAD_OF_TYPE: &str = concat!(retry_dead!(), " AND event_type = $6");
 
@@ -105,6 +113,20 @@ impl Store {
         filter: &RetryFilter,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
+        let unwatched = AtomicU64::default();
+        self.retry_dead_letters_watched(team, endpoint, filter, now, &unwatched)
+            .await
+    }
+
+    /// As [`Store::retry_dead_letters`], adding to `done` what each commit has given fresh schedules.
+    pub async fn retry_dead_letters_watched(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+        filter: &RetryFilter,
+        now: Timestamp,
+        done: &AtomicU64,
+    ) -> Result<u64, StoreError> {
         if self.endpoint(team, endpoint).await?.is_none() {
             return Ok(0);
         }
@@ -126,10 +148,35 @@ impl Store {
                     Unit::of(RETRY_DEAD_OF_TYPE, [a, b, c, d, e, name.clone().into()])
                 }
             };
-            retried += self.change(unit).await?;
+            let some = self.change(unit).await?;
+            done.fetch_add(some, Ordering::Relaxed);
+            retried += some;
             position = last;
         }
         Ok(retried)
+    }
+
+    /// How many of an endpoint's dead letters are in a range, counted up to `at_most`.
+    pub async fn count_dead_letters(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+        filter: &RetryFilter,
+        at_most: u32,
+    ) -> Result<u64, StoreError> {
+        if self.endpoint(team, endpoint).await?.is_none() {
+            return Ok(0);
+        }
+        let after = filter.since.map_or(0, first_raw_at) - 1;
+        let beyond = filter.until.map_or(i64::MAX, first_raw_at);
+        let values = [endpoint.into(), after.into(), beyond.into(), at_most.into()];
+        let mut query = Query::new(COUNT_DEAD, values);
+        if let Some(name) = &filter.event_type {
+            query.sql = COUNT_DEAD_OF_TYPE;
+            query.values.push(name.clone().into());
+        }
+        let count = self.read_one(query).await?.first(Columns::count)?;
+        Ok(count.unwrap_or(0).into())
     }
 
     /// The last id of the next slice; none where there is nothing more.

@@ -13,6 +13,7 @@ use model::time::Timestamp;
 use crate::driver::Unit;
 use crate::error::StoreError;
 use crate::fresh::Unwritten;
+use crate::hours::{EndpointHour, add_hour};
 use crate::standing::{self, DEAD, TRIED};
 use crate::store::Store;
 use crate::value::Value;
@@ -93,6 +94,8 @@ pub struct EndpointProgress {
     pub health: Option<Health>,
     /// When its latest attempt ended.
     pub last_delivery_at: Timestamp,
+    /// What the attempts of this hour came to, these included; none where only test events were sent.
+    pub hour: Option<EndpointHour>,
 }
 
 impl Store {
@@ -120,8 +123,8 @@ impl Store {
         progress: &[EndpointProgress],
     ) -> Result<(Unit, Vec<DeliveryId>), StoreError> {
         let mut unit = Unit::with_capacity(
-            2 * settlements.len() + progress.len(),
-            26 * settlements.len() + 5 * progress.len(),
+            2 * settlements.len() + 2 * progress.len(),
+            26 * settlements.len() + 11 * progress.len(),
         );
         let mut first_outcomes = Vec::new();
         let fresh = self.fresh().lock();
@@ -142,6 +145,9 @@ impl Store {
         }
         for progress in progress {
             add_progress(&mut unit, progress);
+            if let Some(hour) = &progress.hour {
+                add_hour(&mut unit, progress.endpoint, hour);
+            }
         }
         Ok((unit, first_outcomes))
     }

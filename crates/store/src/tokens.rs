@@ -1,4 +1,4 @@
-//! Hides how one-time links and sessions of the settings pages are kept: as hashes, until they expire.
+//! Hides how one-time links into the settings pages are kept: as hashes, until they expire.
 
 use model::id::TeamId;
 use model::time::Timestamp;
@@ -12,20 +12,20 @@ const PUT: &str = "INSERT INTO tokens (kind, hash, team_id, expires_at) VALUES (
 const FIND: &str = "SELECT team_id FROM tokens WHERE kind = $1 AND hash = $2 AND expires_at > $3";
 const TAKE: &str = "DELETE FROM tokens WHERE kind = $1 AND hash = $2 AND expires_at > $3";
 
-/// What a one-time or session token is for.
+/// What a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// A link into the settings pages.
     SettingsLink,
-    /// A session of the settings pages.
-    Session,
+    /// A link to the page that makes the first team; kept for no team, so for the one of number 0.
+    FirstRun,
 }
 
 impl From<TokenKind> for Value {
     fn from(kind: TokenKind) -> Self {
         Self::Word(match kind {
             TokenKind::SettingsLink => "settings_link",
-            TokenKind::Session => "session",
+            TokenKind::FirstRun => "first_run",
         })
     }
 }

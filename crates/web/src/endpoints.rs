@@ -19,7 +19,7 @@ use crate::problem::Problem;
 use crate::query::{PageParameters, Paging};
 use crate::render::{self, Answer, Id, List, Moment};
 
-const DESCRIPTION_MAX: usize = 500;
+pub(crate) const DESCRIPTION_MAX: usize = 500;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -140,7 +140,10 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>
     Option::deserialize(field).map(Some)
 }
 
-fn read_subscription(app: &App, names: Option<Vec<String>>) -> Result<Subscription, Problem> {
+pub(crate) fn read_subscription(
+    app: &App,
+    names: Option<Vec<String>>,
+) -> Result<Subscription, Problem> {
     let mut unknown = names
         .iter()
         .flatten()
@@ -157,7 +160,7 @@ fn read_subscription(app: &App, names: Option<Vec<String>>) -> Result<Subscripti
 
 /// Checks a URL by the rules, then by the addresses behind it; a host name that does not resolve
 /// is a warning only, since it may be about to be made.
-async fn read_url(app: &App, text: &str) -> Result<(ReceiverUrl, Vec<String>), Problem> {
+pub(crate) async fn read_url(app: &App, text: &str) -> Result<(ReceiverUrl, Vec<String>), Problem> {
     let url = ReceiverUrl::parse(text, &app.engine.options().policy)?;
     match app.engine.transport().probe(&url).await {
         Probe::Reachable => Ok((url, Vec::new())),

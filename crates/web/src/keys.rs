@@ -19,7 +19,7 @@ use crate::problem::Problem;
 use crate::query::{PageParameters, Paging};
 use crate::render::{self, Answer, Id, List, Moment};
 
-const NAME_MAX: usize = 100;
+pub(crate) const NAME_MAX: usize = 100;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

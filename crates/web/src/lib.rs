@@ -1,4 +1,4 @@
-//! HTTP in: the JSON API with its OpenAPI document, and the first settings page.
+//! HTTP in: the JSON API with its OpenAPI document, and the settings pages.
 //!
 //! [`api`] is all the binary needs; who listens and when it stops is its business. A handler
 //! is extract → one verb of the engine or the store → render. Rooms, in reading order:
@@ -11,7 +11,7 @@
 //! - `teams`, `keys`: what the operator keeps; `events`, `catalog`: what publishers need;
 //!   `endpoints`, `endpoint_actions`: where events go; `deliveries`, `attempts`: what became of
 //!   them; `audit`: who changed what;
-//! - `settings`: the team's own page; `token`: what opens it;
+//! - `settings`: the pages where a team lives with its webhooks; `token`: what opens them;
 //! - `health`: alive, ready, metrics;
 //! - `openapi`: the document that is made from all of this.
 
@@ -44,6 +44,7 @@ use model::rate::RateLimit;
 
 pub use door::Api;
 pub use openapi::openapi_json;
+pub use settings::first_run_link;
 
 /// How the API is served.
 #[derive(Clone, Debug)]
@@ -80,6 +81,8 @@ struct Parts {
     rates: rate::Rates,
     answers: health::Answers,
     room: body::Room,
+    watchers: settings::Watchers,
+    recoveries: settings::Recoveries,
 }
 
 impl std::ops::Deref for App {
@@ -95,6 +98,8 @@ pub fn api(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Api {
         rates: rate::Rates::new(options.key_limit, options.team_limit),
         answers: health::Answers::default(),
         room: body::Room::default(),
+        watchers: settings::Watchers::default(),
+        recoveries: settings::Recoveries::default(),
         engine,
         catalog,
         options,

@@ -147,7 +147,7 @@ pub(crate) fn write_cursor(last: impl Id, codec: &IdCodec) -> String {
     URL_SAFE_NO_PAD.encode(codec.uuid(last).as_bytes())
 }
 
-fn read_cursor<I: Id>(text: &str, codec: &IdCodec) -> Option<I> {
+pub(crate) fn read_cursor<I: Id>(text: &str, codec: &IdCodec) -> Option<I> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     codec.id(uuid::Uuid::from_slice(&bytes).ok()?)
 }

@@ -18,7 +18,7 @@ use crate::query::{PageParameters, Paging};
 use crate::render::{self, Answer, List, Moment};
 use crate::settings;
 
-const NAME_MAX: usize = 200;
+pub(crate) const NAME_MAX: usize = 200;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -7,6 +7,7 @@
 mod by_hand;
 mod capacity;
 mod faults;
+mod hours;
 mod rig;
 mod schedule;
 mod signatures;

@@ -10,5 +10,6 @@ mod house;
 mod idempotency;
 mod log;
 mod machine;
+mod pages;
 mod retention;
 mod teams;

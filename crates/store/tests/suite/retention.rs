@@ -191,7 +191,7 @@ async fn expired_keys_and_tokens_go() {
             .unwrap();
         house
             .store
-            .put_token(house.team, TokenKind::Session, [number; 32], at(expires))
+            .put_token(house.team, TokenKind::FirstRun, [number; 32], at(expires))
             .await
             .unwrap();
     }
@@ -199,7 +199,7 @@ async fn expired_keys_and_tokens_go() {
     assert_eq!(sweep(&house, 20, None, 1).await, (0, 0));
     let last = house
         .store
-        .token(TokenKind::Session, [2; 32], at(20))
+        .token(TokenKind::FirstRun, [2; 32], at(20))
         .await
         .unwrap();
     assert_eq!(last, Some(house.team));

@@ -308,7 +308,7 @@ async fn a_token_lasts_until_it_expires_or_is_taken_once() {
         "expired"
     );
     assert_eq!(
-        look(TokenKind::Session, 9).await.unwrap(),
+        look(TokenKind::FirstRun, 9).await.unwrap(),
         None,
         "of another kind"
     );
@@ -342,7 +342,7 @@ async fn a_deleted_team_takes_all_it_has_along() {
         .await
         .unwrap();
     store
-        .put_token(house.team, TokenKind::Session, [1; 32], at(10))
+        .put_token(house.team, TokenKind::FirstRun, [1; 32], at(10))
         .await
         .unwrap();
     let other = new_team(store, "other").await;
@@ -361,7 +361,7 @@ async fn a_deleted_team_takes_all_it_has_along() {
     assert_eq!(store.endpoint(house.team, endpoint).await.unwrap(), None);
     assert_eq!(
         store
-            .token(TokenKind::Session, [1; 32], at(2))
+            .token(TokenKind::FirstRun, [1; 32], at(2))
             .await
             .unwrap(),
         None

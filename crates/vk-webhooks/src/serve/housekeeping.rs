@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine::Engine;
+use model::tally::hour_of;
 use store::StoreError;
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
@@ -13,6 +14,9 @@ const EVERY: Duration = Duration::from_secs(60);
 const SLICE: u32 = 2_000;
 /// Between slices, so that publishers and outcomes come first.
 const BREATH: Duration = Duration::from_millis(20);
+
+/// How long what attempts came to is kept by the hour: the settings pages show a week.
+const HOURS_KEPT: i64 = 8 * 24;
 
 /// Starts looking, until the task is aborted. `retention` is how long finished events are kept.
 pub(super) fn start(engine: Engine, retention: Option<Duration>) -> JoinHandle<()> {
@@ -33,7 +37,9 @@ pub(super) fn start(engine: Engine, retention: Option<Duration>) -> JoinHandle<(
 async fn sweep(engine: &Engine, retention: Option<Duration>) -> Result<u64, StoreError> {
     let now = engine.clock().now();
     let keep_since = retention.map(|kept| now.before(kept));
-    let mut total = 0;
+    let store = engine.store();
+    let mut total = store.sweep_sessions(now).await?;
+    total += store.sweep_hours(hour_of(now) - HOURS_KEPT).await?;
     loop {
         let gone = engine.store().sweep(now, keep_since, SLICE).await?;
         if gone == 0 {

@@ -1,10 +1,11 @@
 //! Hides the order in which the service starts and stops.
 //!
-//! Rooms: [`operator`] is who may do everything, [`limits`] what the system grants us,
+//! Rooms: [`operator`] is who may do everything, [`first_run`] is how the first team is made, [`limits`] what the system grants us,
 //! [`door`] accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes
 //! what is past its time.
 
 mod door;
+mod first_run;
 mod housekeeping;
 mod limits;
 mod operator;
@@ -45,6 +46,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     let mut signals = Signals::watch()?;
     let service = Service::start(&settings, key_from_environment()?).await?;
     service.operator_key().announce();
+    first_run::announce(&service.engine, service.public_url.as_deref()).await?;
     info!(target: logging::ALWAYS, "listening on http://{}", service.address());
     let name = tokio::select! {
         name = signals.next() => name,
@@ -90,6 +92,7 @@ pub(crate) struct Service {
     door: Door,
     housekeeping: JoinHandle<()>,
     operator_key: OperatorKey,
+    public_url: Option<String>,
 }
 
 impl Service {
@@ -113,6 +116,7 @@ impl Service {
         let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
         let listener = door::listen(settings.listen).await?;
         let web_options = web_options(settings, listener.local_addr()?);
+        let public_url = web_options.public_url.clone();
         let api = web::api(engine.clone(), catalog, web_options);
         let door = Door::open(listener, places.connections, api)?;
         let housekeeping = housekeeping::start(engine.clone(), settings.retention);
@@ -122,6 +126,7 @@ impl Service {
             door,
             housekeeping,
             operator_key,
+            public_url,
         })
     }
 

@@ -311,9 +311,14 @@ impl Call {
         self
     }
 
-    pub(crate) async fn send(self) -> Answer {
+    /// The answer as it comes, its body unread.
+    pub(crate) async fn open(self) -> http::Response<Body> {
         let request = self.request.body(self.body).unwrap();
-        let response = self.api.answer(request).await.unwrap();
+        self.api.answer(request).await.unwrap()
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let response = self.open().await;
         let (parts, body) = response.into_parts();
         Answer {
             status: parts.status,

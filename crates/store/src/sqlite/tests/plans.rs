@@ -125,13 +125,14 @@ async fn use_everything(store: &Store) {
     store.set_operator_key(KeyHash([0; 32])).await.unwrap();
     store.operator_key().await.unwrap();
     store
-        .put_token(team, TokenKind::Session, [0; 32], now.after(LOCK_PATIENCE))
+        .put_token(team, TokenKind::FirstRun, [0; 32], now.after(LOCK_PATIENCE))
         .await
         .unwrap();
     store
-        .take_token(TokenKind::Session, [0; 32], now)
+        .take_token(TokenKind::FirstRun, [0; 32], now)
         .await
         .unwrap();
+    use_sessions(store, now).await;
     store.ready().await.unwrap();
     store.load().await.unwrap();
     use_deliveries(store, team, [active, paused, deleted], now).await;
@@ -192,6 +193,10 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
             endpoint: endpoints[0],
             health,
             last_delivery_at: now,
+            hour: Some(crate::EndpointHour {
+                hour: 7,
+                tally: model::tally::Tally::default(),
+            }),
         });
         store
             .settle(Arc::new(vec![settlement]), Arc::new(progress.into()))
@@ -239,6 +244,15 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
     );
     settle(delivery, 4, Verdict::Delivered).await;
     store.backlog().await.unwrap();
+    store.latest_attempts(team, &[delivery]).await.unwrap();
+    store.hours(team, 0).await.unwrap();
+    store.endpoint_hours(team, endpoints[0], 0).await.unwrap();
+    store.hour(7).await.unwrap();
+    store.sweep_hours(7).await.unwrap();
+    for filter in [RetryFilter::default(), typed] {
+        let counted = store.count_dead_letters(team, endpoints[0], &filter, 10);
+        counted.await.unwrap();
+    }
     store.event(team, accepted.event).await.unwrap().unwrap();
     store.delivery(team, delivery).await.unwrap().unwrap();
     store
@@ -251,6 +265,19 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
         )
         .await
         .unwrap();
+}
+
+async fn use_sessions(store: &Store, now: Timestamp) {
+    let session = crate::Session {
+        opener: crate::Opener::Key(KeyHash([0; 32])),
+        idle_until: now.after(LOCK_PATIENCE),
+        expires_at: now.after(LOCK_PATIENCE),
+    };
+    store.put_session([0; 32], session).await.unwrap();
+    assert!(store.session([0; 32], now).await.unwrap().is_some());
+    store.touch_session([0; 32], now).await.unwrap();
+    store.end_session([0; 32]).await.unwrap();
+    store.sweep_sessions(now).await.unwrap();
 }
 
 async fn use_log(store: &Store, team: TeamId, endpoints: [EndpointId; 3]) {
@@ -283,6 +310,8 @@ async fn no_statement_walks_over_a_table_or_sorts() {
         "FROM endpoints WHERE deleted_at IS NULL",
         "FROM api_keys",
         "SELECT count(*) FROM endpoints p CROSS JOIN deliveries d",
+        // At most so many rows of a range of an index.
+        "SELECT count(*) FROM (SELECT 1 FROM deliveries",
     ];
     let folder = Folder::new();
     let recorder = Arc::new(Recorder {

@@ -1,0 +1,93 @@
+//! What attempts came to by the hour, and what the settings pages ask of the engine besides.
+
+use std::time::Duration;
+
+use model::audit::Actor;
+use model::id::EndpointId;
+use model::tally::hour_of;
+
+use crate::rig::{Rig, event, status, wait};
+
+/// Delivered, failed and given up of each hour.
+async fn counted(rig: &Rig, endpoint: EndpointId) -> Vec<(i64, [u32; 3])> {
+    let hours = rig.engine.store().endpoint_hours(rig.team, endpoint, 0);
+    let hours = hours.await.unwrap().into_iter();
+    hours
+        .map(|one| {
+            let tally = one.tally;
+            (
+                one.hour,
+                [tally.delivered, tally.failed, tally.dead_letters],
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_counted_by_the_hour_also_over_a_restart() {
+    let mut rig = Rig::new().await;
+    let endpoint = rig.endpoint("e", &[status(500), status(200)]).await.id;
+    let first = hour_of(rig.engine.clock().now());
+    rig.publish().await;
+    wait(10).await;
+    assert_eq!(counted(&rig, endpoint).await, [(first, [1, 1, 0])]);
+    let sent = rig.engine.send_test(rig.team, endpoint, event());
+    sent.await.unwrap();
+    wait(10).await;
+    assert_eq!(rig.receivers.seen().len(), 3, "a test event was sent");
+    assert_eq!(
+        counted(&rig, endpoint).await,
+        [(first, [1, 1, 0])],
+        "and not counted"
+    );
+    rig.restart(Duration::from_secs(1)).await;
+    rig.receivers
+        .script(crate::rig::url("e").as_str(), &[status(400)]);
+    rig.publish().await;
+    wait(10).await;
+    assert_eq!(counted(&rig, endpoint).await, [(first, [1, 2, 1])]);
+    wait(3600).await;
+    rig.receivers
+        .script(crate::rig::url("e").as_str(), &[status(204)]);
+    rig.publish().await;
+    wait(10).await;
+    let expected = [(first, [1, 2, 1]), (first + 1, [1, 0, 0])];
+    assert_eq!(counted(&rig, endpoint).await, expected);
+    let hours = rig.engine.store().endpoint_hours(rig.team, endpoint, 0);
+    let answered = hours.await.unwrap()[0].tally.latency.percentile(50);
+    assert_eq!(
+        answered,
+        Some(0),
+        "the receivers of these tests answer at once"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_headers_of_an_attempt_are_made_again_as_they_were_sent() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("e", &[status(500), status(200)]).await;
+    let rotated = rig.engine.by(Actor::Operator).rotate_secret(
+        rig.team,
+        endpoint.id,
+        Duration::from_secs(60),
+    );
+    let (_, endpoint) = rotated.await.unwrap();
+    let id = rig.publish().await;
+    wait(10).await;
+    let (delivery, attempts) = rig.delivery(id).await;
+    let seen = rig.receivers.seen();
+    assert_eq!((attempts.len(), seen.len()), (2, 2));
+    let store = rig.engine.store();
+    let (event, _) = store
+        .event(rig.team, delivery.event)
+        .await
+        .unwrap()
+        .unwrap();
+    for (attempt, seen) in attempts.iter().zip(&seen) {
+        let made = rig
+            .engine
+            .headers_of(&endpoint, &delivery, &event.body, attempt.started_at);
+        assert!(made.contains_key("x-vantagekit-signature-next"), "{made:?}");
+        assert_eq!(made, seen.headers);
+    }
+}

@@ -1,0 +1,216 @@
+//! Hides how an endpoint is made: a URL that is checked while it is typed, events by category, and the secret
+//! shown once beside code that has it in it.
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use http::{StatusCode, Uri};
+use model::endpoint::Subscription;
+
+use super::answer::{self, Frame, Tab, Trouble};
+use super::form::Form;
+use super::receivers::{self, Example};
+use super::session::{Change, Visit};
+use super::test_event::type_options;
+use super::words;
+use crate::App;
+use crate::body::check_text;
+use crate::endpoints::{DESCRIPTION_MAX, read_subscription, read_url};
+use crate::problem::Problem;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/settings/teams/{team}/webhooks/new", get(show))
+        .route("/settings/teams/{team}/webhooks/check", get(check))
+}
+
+/// The fields that a new endpoint and the settings of one have in common.
+pub(super) struct Fields {
+    pub(super) url: String,
+    pub(super) description: String,
+    pub(super) all: bool,
+    pub(super) categories: Vec<Category>,
+    pub(super) url_problem: Option<String>,
+    pub(super) problem: Option<String>,
+}
+
+pub(super) struct Category {
+    pub(super) name: String,
+    pub(super) whole: bool,
+    pub(super) types: Vec<TypeChoice>,
+}
+
+pub(super) struct TypeChoice {
+    pub(super) name: String,
+    pub(super) about: String,
+    pub(super) chosen: bool,
+}
+
+impl Fields {
+    pub(super) fn of(app: &App, url: &str, description: &str, subscription: &Subscription) -> Self {
+        let chosen = |name: &str| *subscription != Subscription::All && subscription.wants(name);
+        let categories = app.catalog.categories().into_iter().map(|name| {
+            let types = app.catalog.types().iter();
+            let types = types.filter(|known| known.category == name);
+            let types: Vec<_> = types
+                .map(|known| TypeChoice {
+                    name: known.name.to_string(),
+                    about: known.description.clone(),
+                    chosen: chosen(&known.name),
+                })
+                .collect();
+            Category {
+                name: name.to_owned(),
+                whole: types.iter().all(|known| known.chosen),
+                types,
+            }
+        });
+        Self {
+            url: url.to_owned(),
+            description: description.to_owned(),
+            all: *subscription == Subscription::All,
+            categories: categories.collect(),
+            url_problem: None,
+            problem: None,
+        }
+    }
+
+    /// With what is wrong, said where it is.
+    pub(super) fn with(mut self, problem: &Problem) -> Self {
+        match problem {
+            Problem::InvalidUrl(sentence) => self.url_problem = Some(sentence.clone()),
+            problem => self.problem = Some(problem.sentence()),
+        }
+        self
+    }
+}
+
+/// The events that a form chooses: all, or whole categories and single types.
+pub(super) fn chosen_events(app: &App, form: &Form) -> Result<Subscription, Problem> {
+    if form.text("events") != "some" {
+        return Ok(Subscription::All);
+    }
+    let whole = form.all("category");
+    let of_categories = app.catalog.types().iter();
+    let of_categories = of_categories.filter(|known| whole.contains(&known.category.as_str()));
+    let mut names: Vec<String> = of_categories.map(|known| known.name.to_string()).collect();
+    names.extend(form.all("type").into_iter().map(str::to_owned));
+    if names.is_empty() {
+        return Err(Problem::InvalidRequest(
+            "No event is chosen. Choose at least one type or category, or all events.".into(),
+        ));
+    }
+    read_subscription(app, Some(names))
+}
+
+/// A form's description: none where it is empty.
+pub(super) fn chosen_description(form: &Form) -> Result<Option<String>, Problem> {
+    let text = form.text("description");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    check_text("Description", text, DESCRIPTION_MAX)?;
+    Ok(Some(text.to_owned()))
+}
+
+#[derive(Template)]
+#[template(path = "settings/add.html")]
+struct Add {
+    frame: Frame,
+    base: String,
+    fields: Fields,
+}
+
+async fn show(Change(visit): Change, State(app): State<App>) -> Response {
+    let fields = Fields::of(&app, "", "", &Subscription::All);
+    add_page(&app, &visit, StatusCode::OK, fields)
+}
+
+fn add_page(app: &App, visit: &Visit, status: StatusCode, fields: Fields) -> Response {
+    let template = Add {
+        frame: Frame::of(app, visit, Tab::Webhooks, "Add an endpoint"),
+        base: visit.base(),
+        fields,
+    };
+    answer::page(status, &template)
+}
+
+/// What is said of a URL beside its field.
+#[derive(Template)]
+#[template(path = "settings/url_check.html")]
+struct UrlCheck {
+    class: &'static str,
+    sentence: String,
+}
+
+/// Says of a URL what the API would say.
+async fn check(_: Change, State(app): State<App>, uri: Uri) -> Response {
+    let query = Form::of_query(uri.query());
+    let url = query.text("url");
+    let (class, sentence) = match read_url(&app, url).await {
+        _ if url.is_empty() => ("", String::new()),
+        Ok((_, warnings)) if warnings.is_empty() => {
+            ("good", "This URL can receive deliveries.".to_owned())
+        }
+        Ok((_, warnings)) => ("wait", warnings.join(" ")),
+        Err(problem) => ("bad", problem.sentence()),
+    };
+    answer::ok(&UrlCheck { class, sentence })
+}
+
+#[derive(Template)]
+#[template(path = "settings/created.html")]
+struct Created {
+    frame: Frame,
+    base: String,
+    path: String,
+    name: String,
+    secret: String,
+    warnings: Vec<String>,
+    examples: Vec<Example>,
+    types: Vec<String>,
+}
+
+/// Makes an endpoint. The answer is the only page that shows its secret.
+pub(super) async fn create(
+    Change(visit): Change,
+    State(app): State<App>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    match try_create(&app, &visit, &form).await {
+        Ok(template) => Ok(answer::page(StatusCode::CREATED, &template)),
+        Err(problem @ (Problem::Unavailable | Problem::Internal)) => Err(problem.into()),
+        Err(problem) => {
+            let events = chosen_events(&app, &form).unwrap_or(Subscription::All);
+            let mut fields = Fields::of(&app, form.text("url"), form.text("description"), &events);
+            fields.all = form.text("events") != "some";
+            let fields = fields.with(&problem);
+            Ok(add_page(&app, &visit, problem.status(), fields))
+        }
+    }
+}
+
+async fn try_create(app: &App, visit: &Visit, form: &Form) -> Result<Created, Problem> {
+    let description = chosen_description(form)?;
+    let events = chosen_events(app, form)?;
+    let (url, warnings) = read_url(app, form.text("url")).await?;
+    let team = visit.team.id;
+    let made = visit
+        .hand(app)
+        .create_endpoint(team, &url, description, events);
+    let endpoint = made.await?;
+    let secret = endpoint.secrets.current.expose();
+    let id = app.engine.store().codec().uuid(endpoint.id);
+    Ok(Created {
+        frame: Frame::of(app, visit, Tab::Webhooks, "Your endpoint is ready"),
+        base: visit.base(),
+        path: format!("{}/webhooks/{id}", visit.base()),
+        name: words::name_of(&endpoint).to_owned(),
+        secret: secret.to_owned(),
+        warnings,
+        examples: receivers::examples(Some(secret), &app.engine.options().brand),
+        types: type_options(app, &endpoint.subscription),
+    })
+}

@@ -1,0 +1,193 @@
+//! Hides what can be done to an endpoint from its pages: edit, pause, disable, a new secret, delete.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use engine::EndpointEdit;
+use http::StatusCode;
+use model::endpoint::Subscription;
+use model::id::EndpointId;
+
+use super::add::{chosen_description, chosen_events};
+use super::answer::{self, Frame, Tab, Trouble};
+use super::endpoint::{Head, SettingsPage, find};
+use super::form::Form;
+use super::receivers::{self, Example};
+use super::session::{Change, Named, Visit};
+use super::words::{self, When};
+use crate::App;
+use crate::endpoints::read_url;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route(
+            "/settings/teams/{team}/webhooks/{id}/state",
+            post(set_state),
+        )
+        .route("/settings/teams/{team}/webhooks/{id}/rotate", post(rotate))
+        .route("/settings/teams/{team}/webhooks/{id}/delete", post(delete))
+}
+
+fn path(app: &App, visit: &Visit, id: EndpointId) -> String {
+    format!(
+        "{}/webhooks/{}",
+        visit.base(),
+        app.engine.store().codec().uuid(id)
+    )
+}
+
+/// Saves URL, description and events.
+pub(super) async fn save(
+    Change(visit): Change,
+    Named(id): Named<EndpointId>,
+    State(app): State<App>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let endpoint = find(&app, &visit, id).await?;
+    match try_save(&app, &visit, id, &endpoint.url, &form).await {
+        Ok(()) => Ok(answer::to(&format!(
+            "{}/settings?done=saved",
+            path(&app, &visit, id)
+        ))),
+        Err(problem @ (Problem::NotFound | Problem::Unavailable | Problem::Internal)) => {
+            Err(problem.into())
+        }
+        Err(problem) => {
+            let events = chosen_events(&app, &form).unwrap_or(Subscription::All);
+            let page = SettingsPage::of(&app, &visit, &endpoint);
+            let page = page.typed(&app, &form, &events).with(&problem);
+            Ok(page.answer(problem.status()))
+        }
+    }
+}
+
+async fn try_save(
+    app: &App,
+    visit: &Visit,
+    id: EndpointId,
+    url_before: &str,
+    form: &Form,
+) -> Result<(), Problem> {
+    let description = chosen_description(form)?;
+    let subscription = chosen_events(app, form)?;
+    let url = match form.text("url") {
+        same if same == url_before => None,
+        new => Some(read_url(app, new).await?.0),
+    };
+    let edit = EndpointEdit {
+        url,
+        description: Some(description),
+        subscription: Some(subscription),
+        ..EndpointEdit::default()
+    };
+    visit
+        .hand(app)
+        .update_endpoint(visit.team.id, id, edit)
+        .await?;
+    Ok(())
+}
+
+/// Pauses, resumes, disables or enables.
+async fn set_state(
+    Change(visit): Change,
+    Named(id): Named<EndpointId>,
+    State(app): State<App>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let to = form.text("to");
+    let (disabled, paused) = match to {
+        "pause" => (None, Some(true)),
+        "resume" => (None, Some(false)),
+        "disable" => (Some(true), None),
+        "enable" => (Some(false), None),
+        _ => {
+            let sentence = "An endpoint can be paused, resumed, disabled or enabled.";
+            return Err(Problem::InvalidRequest(sentence.into()).into());
+        }
+    };
+    let edit = EndpointEdit {
+        disabled,
+        paused,
+        ..EndpointEdit::default()
+    };
+    visit
+        .hand(&app)
+        .update_endpoint(visit.team.id, id, edit)
+        .await?;
+    Ok(answer::to(&format!("{}?done={to}", path(&app, &visit, id))))
+}
+
+#[derive(Template)]
+#[template(path = "settings/rotated.html")]
+struct Rotated {
+    frame: Frame,
+    head: Head,
+    secret: String,
+    old_until: Option<When>,
+    examples: Vec<Example>,
+}
+
+/// Makes a new secret. The answer is the only page that shows it.
+async fn rotate(
+    Change(visit): Change,
+    Named(id): Named<EndpointId>,
+    State(app): State<App>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let overlap = match form.text("overlap") {
+        "0" => Duration::ZERO,
+        "3600" => Duration::from_secs(3600),
+        "604800" => Duration::from_secs(604_800),
+        _ => Duration::from_secs(86_400),
+    };
+    let rotated = visit
+        .hand(&app)
+        .rotate_secret(visit.team.id, id, overlap)
+        .await;
+    let (secret, endpoint) = match rotated.map_err(Problem::from) {
+        Ok(rotated) => rotated,
+        Err(Problem::Conflict(sentence)) => {
+            let endpoint = find(&app, &visit, id).await?;
+            let mut page = SettingsPage::of(&app, &visit, &endpoint);
+            page.problem_rotating = Some(sentence);
+            return Ok(page.answer(StatusCode::CONFLICT));
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    let now = app.engine.clock().now();
+    let until = endpoint.secrets.previous.last().map(|(_, end)| *end);
+    let template = Rotated {
+        frame: Frame::of(&app, &visit, Tab::Webhooks, words::name_of(&endpoint)),
+        head: Head::of(&app, &visit, &endpoint),
+        secret: secret.expose().to_owned(),
+        old_until: until.filter(|end| *end > now).map(|end| When::of(end, now)),
+        examples: receivers::examples(Some(secret.expose()), &app.engine.options().brand),
+    };
+    Ok(answer::ok(&template))
+}
+
+/// Deletes an endpoint whose name was typed.
+async fn delete(
+    Change(visit): Change,
+    Named(id): Named<EndpointId>,
+    State(app): State<App>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let endpoint = find(&app, &visit, id).await?;
+    if form.text("name") != words::name_of(&endpoint).trim() {
+        let mut page = SettingsPage::of(&app, &visit, &endpoint);
+        page.problem_deleting = Some(
+            "What you typed is not the endpoint's name, so it was not deleted. Type the name as it \
+             stands here."
+                .into(),
+        );
+        return Ok(page.answer(StatusCode::UNPROCESSABLE_ENTITY));
+    }
+    visit.hand(&app).delete_endpoint(visit.team.id, id).await?;
+    Ok(answer::to(&format!("{}/webhooks?deleted=1", visit.base())))
+}

@@ -1,0 +1,171 @@
+//! Hides how the log's first page stays true while it is looked at: its rows are sent whenever they change
+//! (server-sent events), to a bounded number of watchers, until they leave or the service stops.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use http::Uri;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::answer::Trouble;
+use super::form::Form;
+use super::log::{Asked, Filter, LogRows, PER_PAGE, endpoints, rows};
+use super::session::Visit;
+use crate::App;
+use crate::problem::Problem;
+
+/// How often it is looked whether the rows changed: a few reads of an index.
+const LOOKED: Duration = Duration::from_secs(1);
+/// How long nothing may be said, so that nothing in between takes the connection for dead.
+const SILENCE: Duration = Duration::from_secs(15);
+/// How long one connection lasts; the browser then comes again by itself, and is asked again who it is.
+const LASTS: Duration = Duration::from_secs(10 * 60);
+/// How many may watch at once. The others see the page as it was when they loaded it.
+const WATCHERS: usize = 256;
+
+/// Who watches now.
+pub(crate) struct Watchers(Arc<Semaphore>);
+
+impl Default for Watchers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(WATCHERS)))
+    }
+}
+
+pub(super) fn routes() -> Router<App> {
+    Router::new().route("/settings/teams/{team}/deliveries/live", get(watch))
+}
+
+/// One who watches.
+struct Watching {
+    app: App,
+    /// What the browser came with, to be looked at again: its session may end meanwhile.
+    parts: Parts,
+    visit: Visit,
+    filter: Filter,
+    until: Instant,
+    /// What was sent last.
+    sent: [u8; 32],
+    spoke: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+async fn watch(
+    visit: Visit,
+    State(app): State<App>,
+    uri: Uri,
+    parts: Parts,
+) -> Result<Response, Trouble> {
+    let filter = Asked::of(&Form::of_query(uri.query())).read(&app)?;
+    let place = Arc::clone(&app.watchers.0).try_acquire_owned();
+    let place = place.map_err(|_| Problem::Unavailable)?;
+    let now = Instant::now();
+    let watching = Watching {
+        app,
+        parts,
+        visit,
+        filter,
+        until: now + LASTS,
+        sent: [0; 32],
+        spoke: now,
+        _place: place,
+    };
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    Ok((headers, Body::from_stream(events(watching))).into_response())
+}
+
+fn events(watching: Watching) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    stream::unfold(watching, |mut watching| async move {
+        let engine = watching.app.engine.clone();
+        tokio::select! {
+            () = engine.stopping() => None,
+            event = watching.next() => event.map(|event| (Ok(event), watching)),
+        }
+    })
+}
+
+impl Watching {
+    /// The next thing to say; none at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if Instant::now() >= self.until {
+                return None;
+            }
+            // A log that cannot be read now is looked at again a second later.
+            if let Ok(html) = self.look().await {
+                let hash: [u8; 32] = Sha256::digest(html.as_bytes()).into();
+                if hash != self.sent {
+                    self.sent = hash;
+                    self.spoke = Instant::now();
+                    return Some(event("rows", &html));
+                }
+            }
+            if self.spoke.elapsed() >= SILENCE {
+                self.spoke = Instant::now();
+                let still = Visit::from_request_parts(&mut self.parts, &self.app).await;
+                // Said, and the browser then does not come again by itself.
+                return Some(match still {
+                    Ok(_) => Bytes::from_static(b": still here\n\n"),
+                    Err(_) => {
+                        self.until = Instant::now();
+                        event("over", "You are not signed in any more.")
+                    }
+                });
+            }
+            tokio::time::sleep(LOOKED).await;
+        }
+    }
+
+    async fn look(&self) -> Result<String, Trouble> {
+        let (app, visit) = (&self.app, &self.visit);
+        let all = endpoints(app, visit).await?;
+        let page = self.filter.page(app, visit, None, PER_PAGE).await?;
+        let template = LogRows {
+            rows: rows(app, visit, &page, &all).await?,
+            can_write: visit.can_write,
+        };
+        let html = template.render();
+        html.map_err(|error| Problem::internal(&error).into())
+    }
+}
+
+/// An event: each line of its data behind a word of its own.
+fn event(name: &str, data: &str) -> Bytes {
+    let mut text = format!("event: {name}\n");
+    for line in data.lines() {
+        text.push_str("data: ");
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push('\n');
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_the_data_is_a_line_of_the_protocol() {
+        let event = event("rows", "<tr>\nevent: forged\r\n\ndata");
+        let expected = "event: rows\ndata: <tr>\ndata: event: forged\ndata: \ndata: data\n\n";
+        assert_eq!(event, expected);
+    }
+}

@@ -1,0 +1,501 @@
+//! Who gets in, how long they stay, and what nobody gets to see.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+use web::WebOptions;
+
+use super::{Browser, HOST, assert_page, cookie, form, link, sign_in, token_of};
+use crate::rig::{ADMIN, Rig};
+
+const HOME: &str = "/settings/teams/acme/webhooks";
+
+#[tokio::test(start_paused = true)]
+async fn a_link_opens_the_pages_once() {
+    let rig = Rig::new().await;
+    rig.team("acme").await;
+    let link = link(&rig, "acme").await;
+    // Asking for its head, as a preview of the link does, uses nothing up.
+    for _ in 0..3 {
+        let head = rig.call("HEAD", &link).send().await;
+        assert_eq!(head.status, StatusCode::NO_CONTENT);
+        assert!(head.headers.get("set-cookie").is_none());
+    }
+    let entered = rig.call("GET", &link).send().await;
+    assert_eq!(
+        (entered.status, entered.header("location")),
+        (StatusCode::SEE_OTHER, "/settings")
+    );
+    let set = entered.header("set-cookie");
+    assert!(set.starts_with("vk_session="), "{set}");
+    assert!(
+        set.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Lax"),
+        "{set}"
+    );
+    let session = cookie(&entered, "vk_session");
+    let start = rig
+        .call("GET", "/settings")
+        .header("cookie", &session)
+        .send()
+        .await;
+    assert_eq!(
+        (start.status, start.header("location")),
+        (StatusCode::SEE_OTHER, HOME)
+    );
+    let page = rig
+        .call("GET", HOME)
+        .header("cookie", &session)
+        .send()
+        .await;
+    assert_page(&page, StatusCode::OK);
+    assert!(
+        page.text().contains("acme") && page.text().contains("Deals &#38; Rooms"),
+        "{}",
+        page.text()
+    );
+    assert_page(&rig.call("GET", &link).send().await, StatusCode::GONE);
+    let head = rig.call("HEAD", &link).send().await;
+    assert_eq!(head.status, StatusCode::GONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_when_it_is_idle_and_when_it_is_old() {
+    let rig = Rig::new().await;
+    rig.team("acme").await;
+    let (early, late) = (link(&rig, "acme").await, link(&rig, "acme").await);
+    tokio::time::advance(Duration::from_secs(590)).await;
+    let entered = rig.call("GET", &early).send().await;
+    let session = cookie(&entered, "vk_session");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_page(&rig.call("GET", &late).send().await, StatusCode::GONE);
+    let idle = Browser::of(&rig, "acme").await;
+    let show = || rig.call("GET", HOME).header("cookie", &session).send();
+    // Every hour and a half, which is within the two hours: to the end of its twelve hours.
+    for hour in 1..8 {
+        tokio::time::advance(Duration::from_secs(5400)).await;
+        assert_eq!(show().await.status, StatusCode::OK, "{hour}");
+    }
+    assert_page(&idle.get(HOME).await, StatusCode::UNAUTHORIZED);
+    tokio::time::advance(Duration::from_secs(5400)).await;
+    assert_page(&show().await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn signing_out_ends_the_session_for_good() {
+    let rig = Rig::new().await;
+    rig.team("acme").await;
+    let browser = Browser::of(&rig, "acme").await;
+    let out = browser.post(HOME, "/settings/sign-out", &[]).await;
+    assert_eq!(out.status, StatusCode::SEE_OTHER);
+    assert!(
+        out.header("set-cookie")
+            .starts_with("vk_session=; Path=/; Max-Age=0")
+    );
+    assert_page(&browser.get(HOME).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_signs_in_and_its_session_ends_with_it() {
+    let rig = Rig::new().await;
+    rig.team("acme").await;
+    for wrong in ["", "vk_live_00000000000000000000000000000000", "<script>"] {
+        let refused = sign_in(&rig, wrong).await;
+        assert_page(&refused, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(!refused.text().contains("<script>"), "{}", refused.text());
+    }
+    let made = rig.call("POST", "/v1/teams/acme/api-keys").key(ADMIN);
+    let made = made
+        .json(&json!({"name": "k", "scopes": ["read"]}))
+        .send()
+        .await
+        .data();
+    let key = made["key"].as_str().unwrap();
+    let browser = Browser::with_key(&rig, key).await;
+    let page = browser.get(HOME).await;
+    assert_page(&page, StatusCode::OK);
+    // What may only look is shown nothing to change things with, and is refused if it tries.
+    assert!(!page.text().contains("Add endpoint"), "{}", page.text());
+    let token = token_of(&page);
+    for (path, fields) in [
+        ("/webhooks", &[("url", "https://hooks.receiver.dev/x")][..]),
+        ("/deliveries/retry", &[]),
+        ("/keys", &[("name", "n"), ("scope", "read")]),
+    ] {
+        let path = format!("/settings/teams/acme{path}");
+        let refused = browser.post_with(&path, &token, fields).await;
+        assert_page(&refused, StatusCode::FORBIDDEN);
+    }
+    // Looking at the page for signing in signs nobody out.
+    let knocked = browser.get("/settings/sign-in").await;
+    for set in knocked.headers.get_all("set-cookie") {
+        assert!(!set.to_str().unwrap().contains("session"), "{set:?}");
+    }
+    let path = format!("/v1/teams/acme/api-keys/{}", made["id"].as_str().unwrap());
+    rig.call("DELETE", &path).key(ADMIN).send().await;
+    assert_page(&browser.get(HOME).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_sees_all_teams_and_nobody_else_does() {
+    let rig = Rig::new().await;
+    let acme = rig.team("acme").await;
+    rig.team("other").await;
+    let operator = Browser::with_key(&rig, ADMIN).await;
+    let teams = operator.get("/settings").await;
+    assert_page(&teams, StatusCode::OK);
+    for team in ["acme", "other"] {
+        assert!(
+            teams
+                .text()
+                .contains(&format!("/settings/teams/{team}/webhooks"))
+        );
+        let page = operator
+            .get(&format!("/settings/teams/{team}/webhooks"))
+            .await;
+        assert_page(&page, StatusCode::OK);
+    }
+    let made = operator
+        .post(
+            "/settings",
+            "/settings",
+            &[("name", "Third"), ("id", "third")],
+        )
+        .await;
+    assert_eq!(made.header("location"), "/settings/teams/third/webhooks");
+    for (fields, status) in [
+        ([("name", ""), ("id", "")], StatusCode::UNPROCESSABLE_ENTITY),
+        (
+            [("name", "A"), ("id", "a b")],
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        ([("name", "A"), ("id", "acme")], StatusCode::CONFLICT),
+    ] {
+        assert_page(
+            &operator.post("/settings", "/settings", &fields).await,
+            status,
+        );
+    }
+    let member = Browser::with_key(&rig, &acme.key).await;
+    assert_eq!(member.get("/settings").await.header("location"), HOME);
+    let refused = member.post(HOME, "/settings", &[("name", "Mine")]).await;
+    assert_page(&refused, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_run_makes_one_team_and_no_second() {
+    let rig = Rig::new().await;
+    let link = web::first_run_link(&rig.engine).await.unwrap().unwrap();
+    let page = rig.call("GET", &link).send().await;
+    assert_page(&page, StatusCode::OK);
+    let token = link.split_once("token=").unwrap().1;
+    let send = |fields: Vec<(&'static str, String)>| {
+        let call = rig.call("POST", "/settings/first-run").header("host", HOST);
+        let call = call.header("cookie", &cookie(&page, "vk_knocking"));
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        form(call, &token_of(&page), &fields).send()
+    };
+    let own = |name: &str| {
+        vec![
+            ("token", token.to_owned()),
+            ("name", name.to_owned()),
+            ("id", "first".into()),
+        ]
+    };
+    let forged = vec![("token", "x".to_owned()), ("name", "A".to_owned())];
+    assert_page(&send(forged).await, StatusCode::GONE);
+    assert_page(&send(own(" ")).await, StatusCode::UNPROCESSABLE_ENTITY);
+    let made = send(own("First")).await;
+    assert_eq!(made.status, StatusCode::SEE_OTHER, "{}", made.text());
+    let session = cookie(&made, "vk_session");
+    let home = rig
+        .call("GET", "/settings")
+        .header("cookie", &session)
+        .send()
+        .await;
+    assert_eq!(home.header("location"), "/settings/teams/first/webhooks");
+    assert_page(&send(own("Second")).await, StatusCode::GONE);
+    assert_eq!(web::first_run_link(&rig.engine).await, Ok(None));
+}
+
+/// Every route that changes something, and where its form is.
+fn unsafe_routes(endpoint: &str, delivery: &str, key: &str) -> Vec<String> {
+    let team = "/settings/teams/acme";
+    vec![
+        "/settings/sign-out".into(),
+        format!("{team}/webhooks"),
+        format!("{team}/webhooks/{endpoint}/settings"),
+        format!("{team}/webhooks/{endpoint}/state"),
+        format!("{team}/webhooks/{endpoint}/rotate"),
+        format!("{team}/webhooks/{endpoint}/delete"),
+        format!("{team}/webhooks/{endpoint}/test"),
+        format!("{team}/deliveries/retry"),
+        format!("{team}/deliveries/retry-all"),
+        format!("{team}/deliveries/{delivery}/retry"),
+        format!("{team}/debugger"),
+        format!("{team}/keys"),
+        format!("{team}/keys/{key}/revoke"),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn forms_of_other_sites_do_nothing() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let endpoint = rig.endpoint(&team, "ok").await;
+    let event = rig.publish(&team).await;
+    let delivery = rig.deliveries_of(&team, &event).await.remove(0);
+    rig.until(&team, &delivery, "delivered").await;
+    let keys = rig
+        .call("GET", "/v1/teams/acme/api-keys")
+        .key(ADMIN)
+        .send()
+        .await
+        .data();
+    let key = keys[0]["id"].as_str().unwrap().to_owned();
+    let browser = Browser::of(&rig, "acme").await;
+    let token = token_of(&browser.get(HOME).await);
+    let mut routes = unsafe_routes(&endpoint, &delivery, &key);
+    routes.extend(["/settings/sign-in".into(), "/settings/first-run".into()]);
+    let received = rig.receivers.received().len();
+    for path in routes {
+        for (origin, token) in [
+            (Some("https://evil.example"), token.as_str()),
+            (Some("null"), &token),
+            (Some("http://127.0.0.1:9"), &token),
+            (None, &token),
+            // From here, but without what only a page of this session has.
+            (Some("http://127.0.0.1:8080"), ""),
+            (
+                Some("http://127.0.0.1:8080"),
+                "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            ),
+        ] {
+            let mut call = browser.call("POST", &path);
+            if let Some(origin) = origin {
+                call = call.header("origin", origin);
+            }
+            let call = call.header("content-type", "application/x-www-form-urlencoded");
+            let refused = call.body(format!("csrf={token}").into()).send().await;
+            assert_eq!(
+                refused.status,
+                StatusCode::FORBIDDEN,
+                "{path} {origin:?} {token}"
+            );
+            assert_page(&refused, StatusCode::FORBIDDEN);
+        }
+    }
+    assert_eq!(browser.get(HOME).await.status, StatusCode::OK);
+    assert_eq!(rig.receivers.received().len(), received, "nothing was sent");
+    // The token of another session is none here.
+    let other = token_of(&Browser::of(&rig, "acme").await.get(HOME).await);
+    assert_ne!(other, token);
+    let refused = browser.post_with("/settings/sign-out", &other, &[]).await;
+    assert_page(&refused, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_else_opens_them() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let link = link(&rig, "acme").await;
+    let token = link.split_once("token=").unwrap().1;
+    for cookie in [
+        "",
+        "vk_session=",
+        "vk_session=x",
+        &format!("vk_session={token}"),
+        &format!("vk_session={}", team.key),
+    ] {
+        let page = rig.call("GET", HOME).header("cookie", cookie).send().await;
+        assert_page(&page, StatusCode::UNAUTHORIZED);
+    }
+    let browser = Browser::of(&rig, "acme").await;
+    let value = browser.cookie.split_once('=').unwrap().1;
+    // A session is neither a link nor a key.
+    let entered = rig
+        .call("GET", &format!("/settings/enter?token={value}"))
+        .send()
+        .await;
+    assert_page(&entered, StatusCode::GONE);
+    let api = rig.call("GET", "/v1/events").key(value).send().await;
+    api.assert_error(401, "unauthorized");
+    let api = browser.get("/v1/events").await;
+    api.assert_error(401, "unauthorized");
+    // And none for a team that is gone.
+    rig.call("DELETE", "/v1/teams/acme").key(ADMIN).send().await;
+    assert_page(&browser.get(HOME).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_team_s_things_are_as_if_they_were_not_there() {
+    let rig = Rig::new().await;
+    let acme = rig.team("acme").await;
+    let other = rig.team("other").await;
+    rig.endpoint(&acme, "ok").await;
+    let endpoint = rig.endpoint(&other, "ok").await;
+    let event = rig.publish(&other).await;
+    let delivery = rig.deliveries_of(&other, &event).await.remove(0);
+    rig.until(&other, &delivery, "delivered").await;
+    let keys = rig
+        .call("GET", "/v1/teams/other/api-keys")
+        .key(ADMIN)
+        .send()
+        .await
+        .data();
+    let key = keys[0]["id"].as_str().unwrap().to_owned();
+    let browser = Browser::of(&rig, "acme").await;
+    let token = token_of(&browser.get(HOME).await);
+    let none = "019a6c3e-7d40-7a11-8f3b-5d2c1e0f9a87";
+    let missing = browser.get("/settings/teams/nobody/webhooks").await;
+    assert_page(&missing, StatusCode::NOT_FOUND);
+    let mut walked = 0;
+    for (method, path) in [
+        ("GET", "webhooks/{endpoint}"),
+        ("GET", "webhooks/{endpoint}/settings"),
+        ("GET", "webhooks/{endpoint}/test"),
+        ("GET", "deliveries/{delivery}"),
+        ("GET", "deliveries/{delivery}/result"),
+        ("GET", "deliveries/{delivery}/request.txt"),
+        ("GET", "deliveries/{delivery}/response.txt?attempt=1"),
+        ("GET", "deliveries?cursor={delivery}"),
+        ("GET", "recoveries/{delivery}"),
+        ("GET", "events/{delivery}"),
+        ("POST", "webhooks/{endpoint}/settings"),
+        ("POST", "webhooks/{endpoint}/state?pause"),
+        ("POST", "webhooks/{endpoint}/rotate"),
+        ("POST", "webhooks/{endpoint}/delete"),
+        ("POST", "webhooks/{endpoint}/test"),
+        ("POST", "deliveries/{delivery}/retry"),
+        ("POST", "deliveries/retry"),
+        ("POST", "keys/{key}/revoke"),
+    ] {
+        let mut answers = Vec::new();
+        for (endpoint, delivery, key) in [
+            (endpoint.as_str(), delivery.as_str(), key.as_str()),
+            (none, none, none),
+            ("x", "x", "x"),
+        ] {
+            let path = path
+                .replace("{endpoint}", endpoint)
+                .replace("{delivery}", delivery)
+                .replace("{key}", key);
+            let path = format!("/settings/teams/acme/{path}");
+            let fields = [
+                ("url", "https://hooks.receiver.dev/mine"),
+                ("to", "pause"),
+                ("name", "https://hooks.receiver.dev/ok"),
+                ("type", "link.expired"),
+                ("pick", delivery),
+            ];
+            let answer = match method {
+                "GET" => browser.get(&path).await,
+                _ => browser.post_with(&path, &token, &fields).await,
+            };
+            assert_eq!(
+                answer.status,
+                StatusCode::NOT_FOUND,
+                "{method} {path}: {}",
+                answer.text()
+            );
+            assert_eq!(answer.text(), missing.text(), "{method} {path}");
+            answers.push(answer);
+            walked += 1;
+        }
+    }
+    assert_eq!(walked, 54);
+    // The other team's own pages, by its own ids.
+    for path in [
+        "webhooks",
+        "webhooks/new",
+        "deliveries",
+        "deliveries/live",
+        "events",
+        "debugger",
+        "keys",
+        &format!("webhooks/{endpoint}"),
+        &format!("deliveries/{delivery}"),
+    ] {
+        let answer = browser.get(&format!("/settings/teams/other/{path}")).await;
+        assert_eq!(
+            (answer.status, answer.text()),
+            (StatusCode::NOT_FOUND, missing.text()),
+            "{path}"
+        );
+    }
+    let list = browser
+        .get(&format!("/settings/teams/acme/deliveries?id={delivery}"))
+        .await;
+    assert!(
+        list.text().contains("No delivery matches"),
+        "{}",
+        list.text()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_https_links_and_cookies_are_for_https() {
+    let rig = Rig::with(WebOptions {
+        public_url: Some("https://hooks.example.com/".into()),
+        ..WebOptions::default()
+    })
+    .await;
+    rig.team("acme").await;
+    let call = rig.call("POST", "/v1/teams/acme/settings-link").key(ADMIN);
+    let made = call.header("host", "10.0.0.5:8080").send().await.data();
+    assert!(
+        made["expiresAt"]
+            .as_str()
+            .unwrap()
+            .starts_with("2026-04-01T12:10:")
+    );
+    let link = made["url"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("https://hooks.example.com")
+        .unwrap();
+    let call = rig.call("GET", link).header("host", "10.0.0.5:8080");
+    let entered = call.send().await;
+    assert_eq!(entered.status, StatusCode::SEE_OTHER);
+    let set = entered.header("set-cookie");
+    assert!(
+        set.starts_with("__Host-vk_session=") && set.ends_with("; Secure"),
+        "{set}"
+    );
+    let session = cookie(&entered, "__Host-vk_session");
+    let page = rig
+        .call("GET", HOME)
+        .header("cookie", &session)
+        .send()
+        .await;
+    assert_eq!(page.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_needs_a_host_to_lead_to() {
+    let rig = Rig::new().await;
+    rig.team("acme").await;
+    for host in [None, Some("a b"), Some("user@evil.example"), Some("")] {
+        let mut call = rig.call("POST", "/v1/teams/acme/settings-link").key(ADMIN);
+        if let Some(host) = host {
+            call = call.header("host", host);
+        }
+        call.send().await.assert_error(400, "invalid_request");
+    }
+    let none = rig
+        .call("POST", "/v1/teams/none/settings-link")
+        .key(ADMIN)
+        .header("host", HOST);
+    none.send().await.assert_error(404, "not_found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_without_webhooks_has_no_pages() {
+    let rig = Rig::new().await;
+    rig.team_on("acme", "free").await;
+    let browser = Browser::of(&rig, "acme").await;
+    assert_page(&browser.get(HOME).await, StatusCode::PAYMENT_REQUIRED);
+}

@@ -1,0 +1,80 @@
+//! Hides how the settings pages are walked in a real browser: which programs that takes, and where the pictures
+//! go that are taken on the way.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{cargo, program, root, run as must_run, run_watched, target_dir};
+use crate::test::{Count, closing_line};
+use crate::tools;
+
+/// The pictures that the README shows: what the tests call them, and where they are kept.
+const KEPT: [(&str, &str); 2] = [
+    ("webhooks-light-1440.png", "docs/pictures/webhooks.png"),
+    ("refused-dark-1440.png", "docs/pictures/delivery.png"),
+];
+
+/// Walks all of it.
+pub(crate) fn check() -> Result<Count> {
+    walk(&[]).map(|(count, _)| count)
+}
+
+/// `cargo xtask pictures`: takes the pictures again and keeps the README's.
+pub(crate) fn pictures() -> Result<ExitCode> {
+    let (count, taken) = walk(&["every page"])?;
+    if count.failed > 0 {
+        bail!(
+            "the pages do not look as they should, see above; the pictures were left as they are"
+        );
+    }
+    for (name, kept) in KEPT {
+        let kept = root().join(kept);
+        std::fs::create_dir_all(kept.parent().unwrap_or(&kept))?;
+        std::fs::copy(taken.join(name), &kept)
+            .with_context(|| format!("cannot keep {}", kept.display()))?;
+        println!("kept {}", kept.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the walks, or those whose name begins with one of `only`; where the pictures are.
+fn walk(only: &[&str]) -> Result<(Count, PathBuf)> {
+    let (node, npm) = (tools::NODE.get()?, tools::NPM.get()?);
+    tools::CHROMIUM.get()?;
+    tools::PYTHON.get()?; // a receiver that is copied from a page is run with it
+    let tests = root().join("tests/browser");
+    if !is_installed(&tests)? {
+        let mut install = program(npm, &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+        install.current_dir(&tests);
+        must_run(install).context("the browser tests' packages could not be installed from npm")?;
+    }
+    must_run(cargo(&["build", "--package", "vk-webhooks", "--quiet"]))?;
+    let pictures = target_dir().join("browser");
+    let mut walks = program(node, &["tests/browser/run.mjs"]);
+    walks.arg(target_dir().join("debug/vk-webhooks"));
+    walks.arg(&pictures).args(only);
+    let mut count = None;
+    let ended_well = run_watched(walks, |line| count = closing_line(line).or(count))?;
+    match count {
+        Some(count) if ended_well || count.failed > 0 => Ok((count, pictures)),
+        _ => bail!("the browser tests ended before they were through; see above"),
+    }
+}
+
+/// Whether the packages are there in the versions that are asked for.
+fn is_installed(tests: &Path) -> Result<bool> {
+    let wanted = std::fs::read_to_string(tests.join("package-lock.json"))?;
+    // npm writes down what it installed; a line of it is a line of what was asked for.
+    let installed = std::fs::read_to_string(tests.join("node_modules/.package-lock.json"));
+    let Ok(installed) = installed else {
+        return Ok(false);
+    };
+    let integrity = |text: &str| {
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| line.starts_with("\"integrity\""));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    Ok(integrity(&wanted) == integrity(&installed))
+}
