@@ -70,10 +70,21 @@ impl Received {
 pub(crate) enum Broken {
     /// hyper's word; `None` where the connection ended without one.
     Http(Option<hyper::Error>),
-    /// More came before the body than we read.
-    Overrun { interim: bool },
+    /// More came than we read.
+    Overrun(Excess),
     /// 101 Switching Protocols.
     Upgrade,
+}
+
+/// Of what too much came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// Interim answers.
+    Interim,
+    /// What comes before the body.
+    Head,
+    /// What frames the body, without being part of it.
+    Framing,
 }
 
 impl Connection {
@@ -171,10 +182,11 @@ impl Connection {
             }
         })
         .await;
-        if self.gauge.overrun() || self.gauge.interim() > INTERIM_MAX {
-            return Err(Broken::Overrun {
-                interim: self.gauge.interim() > 0,
-            });
+        if self.gauge.interim() > INTERIM_MAX {
+            return Err(Broken::Overrun(Excess::Interim));
+        }
+        if self.gauge.overrun() {
+            return Err(Broken::Overrun(Excess::Head));
         }
         match answer {
             None => Err(Broken::Http(None)),
@@ -191,6 +203,9 @@ impl Connection {
         while !body.is_end_stream() {
             let frame = drive_until(&mut self.driver, pin!(body.frame()), || {}).await;
             let frame = match frame {
+                None | Some(Some(Err(_))) if self.gauge.overrun() => {
+                    return Err(Broken::Overrun(Excess::Framing));
+                }
                 None => return Err(Broken::Http(None)),
                 Some(None) => return Ok(true),
                 Some(Some(Err(error))) => return Err(Broken::Http(Some(error))),

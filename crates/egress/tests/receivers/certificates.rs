@@ -64,6 +64,11 @@ pub(crate) enum Flaw {
     /// Issued by an intermediate that is not sent.
     Incomplete,
     ClientOnly,
+    /// Nothing is wrong with it, but it comes with this many others.
+    Accompanied(usize),
+    /// Its issuer's name is that of nine others, which name each other: there are more ways from
+    /// one to another than can be tried.
+    Labyrinth,
 }
 
 /// A certificate chain and its key.
@@ -102,6 +107,27 @@ pub(crate) fn chain(flaw: Flaw) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<
             let middle_key = KeyPair::generate().unwrap();
             let middle = Issuer::new(authority_named("Test Intermediate"), middle_key);
             vec![params.signed_by(&key, &middle).unwrap()]
+        }
+        Flaw::Labyrinth => {
+            let crossing = || authority_named("Crossing");
+            let issuer = Issuer::new(crossing(), KeyPair::generate().unwrap());
+            let mut chain = vec![params.signed_by(&key, &issuer).unwrap()];
+            let mut add = |params: CertificateParams| {
+                let key = KeyPair::generate().unwrap();
+                chain.push(params.self_signed(&key).unwrap());
+            };
+            (0..9).for_each(|_| add(crossing()));
+            (0..140).for_each(|n| add(authority_named(&format!("Dead end {n}"))));
+            chain
+        }
+        Flaw::Accompanied(others) => {
+            let mut chain = vec![params.signed_by(&key, &root.issuer).unwrap()];
+            for n in 0..others {
+                let key = KeyPair::generate().unwrap();
+                let other = authority_named(&format!("Company {n}"));
+                chain.push(other.self_signed(&key).unwrap());
+            }
+            chain
         }
         _ => vec![params.signed_by(&key, &root.issuer).unwrap()],
     };

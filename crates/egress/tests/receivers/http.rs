@@ -27,13 +27,13 @@ use Then::{Close, Repeat, Reset, Stay};
 #[derive(Debug)]
 enum Expect {
     /// A response with this status and this body.
-    Answer(u16, &'static str),
+    Answer(u16, String),
     /// A failure; the status of what was read, where a head was.
     Fail(Reason, Option<u16>),
 }
 
 fn answer(status: u16, body: &'static str) -> Expect {
-    Expect::Answer(status, body)
+    Expect::Answer(status, body.to_owned())
 }
 
 fn fail(reason: Reason) -> Expect {
@@ -210,6 +210,20 @@ fn table() -> Vec<(String, Then, Expect)> {
         Repeat("trailer: x\r\n"),
         fail_in_body(InvalidResponse),
     );
+    row(&chunked, Repeat("0"), fail_in_body(InvalidResponse));
+    row(
+        &format!("{chunked}2"),
+        Repeat(" "),
+        fail_in_body(InvalidResponse),
+    );
+    row(
+        &format!(
+            "{chunked}{}0\r\n\r\n",
+            "1\r\nx\r\n".repeat(RESPONSE_BODY_MAX)
+        ),
+        Stay,
+        Expect::Answer(200, "x".repeat(RESPONSE_BODY_MAX)),
+    );
 
     // Heads without end.
     row(&format!("{ok}{}\r\n", headers(98)), Close, answer(200, ""));
@@ -253,6 +267,13 @@ fn table() -> Vec<(String, Then, Expect)> {
         fail(TooManyInterim),
     );
     row(early, Stay, fail(ResponseTimeout));
+    row(
+        &format!("{early}{ok}big: "),
+        Repeat("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        fail(HeadersTooLarge),
+    );
+    let large = format!("HTTP/1.1 103 x\r\nlink: {}\r\n\r\n", "a".repeat(20 << 10));
+    row(&large.repeat(5), Stay, fail(HeadersTooLarge));
     row(
         "HTTP/1.1 101 x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
         Stay,

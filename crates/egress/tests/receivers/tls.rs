@@ -1,6 +1,6 @@
 //! Receivers under TLS: certificates of every flaw, and handshakes that go wrong.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model::attempt::Reason;
@@ -54,11 +54,49 @@ async fn each_flaw_of_a_certificate_is_told_apart() {
         ),
         (Flaw::Incomplete, "full chain"),
         (Flaw::ClientOnly, "not made for servers"),
+        (Flaw::Accompanied(7), "more certificates than we look at"),
+        (Flaw::Labyrinth, "more certificates than we look at"),
     ] {
         let port = receiver(acceptor(flaw)).await;
+        let begun = Instant::now();
         let failed = failure(post(&egress, &url(format!("https://receiver.test:{port}/"))).await);
         assert_eq!(failed.reason, Reason::TlsCertificate, "{flaw:?}");
         assert!(failed.detail.contains(part), "{flaw:?}: {}", failed.detail);
+        assert!(begun.elapsed() < Duration::from_secs(2), "{flaw:?}");
+    }
+    let port = receiver(acceptor(Flaw::Accompanied(6))).await;
+    let accompanied = post(&egress, &url(format!("https://receiver.test:{port}/"))).await;
+    assert_eq!(response(accompanied).status, 200);
+}
+
+#[tokio::test]
+async fn a_tls_error_after_the_handshake_is_named_after_what_it_broke_off() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n";
+    for (answer, expected) in [
+        ("", Reason::ConnectionReset),
+        (HEAD, Reason::ConnectionReset),
+        (&format!("{HEAD}\r\nhalf"), Reason::BodyIncomplete),
+    ] {
+        let (acceptor, text) = (acceptor(Flaw::None), answer.to_owned());
+        let address = peer(move |stream, _| {
+            let (acceptor, text) = (acceptor.clone(), text.clone());
+            async move {
+                let mut stream = acceptor.accept(stream).await?;
+                read_request(&mut stream).await;
+                stream.write_all(text.as_bytes()).await?;
+                stream.flush().await?;
+                // What was sent must have been read, or TLS gives nothing of it away.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                // A record of the right form that nobody encrypted.
+                let (mut tcp, _) = stream.into_inner();
+                tcp.write_all(b"\x17\x03\x03\x00\x20................................")
+                    .await?;
+                stay(tcp).await
+            }
+        })
+        .await;
+        let exchange = post(&egress(None, None), &url(format!("https://{address}/"))).await;
+        assert_eq!(failure(exchange).reason, expected, "{answer:?}");
     }
 }
 
