@@ -163,9 +163,13 @@ impl Connection {
         let response = self.head(request, received).await?;
         self.gauge.enter_body();
         let (head, body) = response.into_parts();
+        // Two lengths of one body: whoever sends that may mean what follows to be taken for a
+        // response to the next request (RFC 9112, section 6.3).
+        let plain = !(head.headers.contains_key(CONTENT_LENGTH)
+            && head.headers.contains_key(TRANSFER_ENCODING));
         received.head = Some((head.status.as_u16(), text_of(&head.headers)));
         let ended = self.body(body, received).await?;
-        self.reusable = ended && self.gauge.sent();
+        self.reusable = ended && plain && self.gauge.sent();
         Ok(())
     }
 
