@@ -2,14 +2,17 @@
 //! that remember everything.
 //!
 //! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
-//! it, `example` is what is published, `inbox` is a receiver that records and answers by a script, `wait` waits for something to
-//! become true.
+//! it, `example` is what is published, `inbox` is a receiver that records and answers by a script,
+//! `usage` is what the service has in use, `steady` publishes at a steady pace, `wait` waits for
+//! something to become true.
 
 mod api;
 mod binary;
 mod example;
 mod inbox;
 mod service;
+mod steady;
+mod usage;
 mod wait;
 
 pub use api::{Api, Reply};
@@ -18,4 +21,6 @@ pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify};
 pub use local_receiver::{Answer, Arrival, Authority};
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};
+pub use steady::{Latency, Steady};
+pub use usage::Usage;
 pub use wait::{eventually, eventually_within};

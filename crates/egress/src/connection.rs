@@ -189,10 +189,9 @@ impl Connection {
         if self.gauge.interim() > INTERIM_MAX {
             return Err(Broken::Overrun(Excess::Interim));
         }
-        if self.gauge.overrun() {
-            return Err(Broken::Overrun(Excess::Head));
-        }
         match answer {
+            // hyper reads on while we have not yet looked: a head that is there was not too much.
+            None | Some(Err(_)) if self.gauge.overrun() => Err(Broken::Overrun(Excess::Head)),
             None => Err(Broken::Http(None)),
             Some(Err(error)) => Err(Broken::Http(Some(error))),
             Some(Ok(response)) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {

@@ -18,8 +18,8 @@ use crate::script::Step;
 
 /// How long a receiver that stays or freezes keeps its connection at most.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long what was sent is given to arrive.
-const SETTLING: Duration = Duration::from_millis(50);
+/// How long what was sent is given to arrive and to be read.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Listens on a loopback port and runs `script` on each connection, with its number from 0. For
 /// what a script cannot say.
@@ -202,7 +202,7 @@ impl Play {
     pub(crate) async fn plain(&self, mut tcp: TcpStream) -> io::Result<()> {
         tcp.set_nodelay(true)?;
         let end = self.follow(&mut tcp).await?;
-        finish(tcp, end, None).await
+        self.finish(tcp, end, None).await
     }
 
     /// On a connection with TLS, whose handshake comes `late` and which falls silent after
@@ -223,28 +223,34 @@ impl Play {
             stream.shutdown().await?;
         }
         let (valve, session) = stream.into_inner();
-        finish(valve.tcp, end, Some(session)).await
+        self.finish(valve.tcp, end, Some(session)).await
     }
-}
 
-async fn finish(mut tcp: TcpStream, end: End, session: Option<ServerConnection>) -> io::Result<()> {
-    match end {
-        End::Gone | End::Drop => return Ok(()),
-        End::Close | End::CloseTcp => tcp.shutdown().await?,
-        End::Reset => {
-            // What was sent must arrive before the reset does.
-            sleep(SETTLING).await;
-            return tcp.set_zero_linger();
+    async fn finish(
+        &self,
+        mut tcp: TcpStream,
+        end: End,
+        session: Option<ServerConnection>,
+    ) -> io::Result<()> {
+        match end {
+            End::Gone | End::Drop => return Ok(()),
+            End::Close | End::CloseTcp => tcp.shutdown().await?,
+            End::Reset => {
+                // What was sent must arrive before the reset does.
+                sleep(self.span(SETTLING)).await;
+                return tcp.set_zero_linger();
+            }
+            End::Bytes(special) => {
+                // Nor does TLS give away what came just before a broken record.
+                sleep(self.span(SETTLING)).await;
+                let session =
+                    session.ok_or_else(|| io::Error::other("it takes TLS to send this"))?;
+                tcp.write_all(&special.bytes(session)?).await?;
+            }
         }
-        End::Bytes(special) => {
-            // Nor does TLS give away what came just before a broken record.
-            sleep(SETTLING).await;
-            let session = session.ok_or_else(|| io::Error::other("it takes TLS to send this"))?;
-            tcp.write_all(&special.bytes(session)?).await?;
-        }
+        drain(&mut tcp).await;
+        Ok(())
     }
-    drain(&mut tcp).await;
-    Ok(())
 }
 
 /// A record of application data, of the right form, that nobody encrypted.
