@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hostile::{answer_all, read_request, stay};
 use model::attempt::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vk_egress::Connections;
-
-use hostile::{answer_all, read_request, stay};
 
 use crate::peer::{egress, failure, peer, post, post_with, reason, response, url};
 
@@ -25,6 +24,23 @@ async fn what_was_read_before_a_body_broke_off_is_kept() {
     let partial = failed.partial.unwrap();
     assert_eq!((partial.status, &partial.body[..]), (201, &b"half"[..]));
     assert_eq!(partial.headers[0], ("seen".to_owned(), "Yes".to_owned()));
+}
+
+#[tokio::test]
+async fn framing_that_comes_with_the_head_is_not_taken_for_a_part_of_it() {
+    let zeros = "0".repeat(1 << 20);
+    let text = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{zeros}");
+    let address = peer(move |mut stream, _| {
+        let text = text.clone();
+        async move {
+            read_request(&mut stream).await;
+            stream.write_all(text.as_bytes()).await
+        }
+    })
+    .await;
+    let failed = failure(post(&egress(None, None), &url(format!("http://{address}/"))).await);
+    assert_eq!(failed.reason, Reason::InvalidResponse, "{failed:?}");
+    assert_eq!(failed.partial.map(|partial| partial.status), Some(200));
 }
 
 #[tokio::test]
