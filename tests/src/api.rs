@@ -20,6 +20,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body, as JSON; null where it is none.
     pub json: Value,
+    /// The body, as text.
+    pub text: String,
 }
 
 impl Reply {
@@ -97,6 +99,7 @@ impl Api {
             status: parts.status.as_u16(),
             headers: parts.headers,
             json: serde_json::from_slice(&body).unwrap_or_default(),
+            text: String::from_utf8_lossy(&body).into_owned(),
         })
     }
 
@@ -129,10 +132,22 @@ impl Api {
 
     /// The deliveries of an event.
     pub async fn deliveries_of(&self, event: &str) -> Result<Vec<Value>> {
-        let reply = self
-            .get(&format!("/v1/deliveries?event_id={event}"))
-            .await?;
-        reply.data().as_array().cloned().context("a list")
+        self.deliveries(&format!("event_id={event}")).await
+    }
+
+    /// All deliveries that this filter selects.
+    pub async fn deliveries(&self, filter: &str) -> Result<Vec<Value>> {
+        let mut all = vec![];
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/v1/deliveries?{filter}&per_page=100&cursor={cursor}");
+            let reply = self.get(&path).await?;
+            all.extend(reply.data().as_array().cloned().context("a list")?);
+            match reply.json["meta"]["pagination"]["nextCursor"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => return Ok(all),
+            }
+        }
     }
 
     /// One delivery with its attempts.

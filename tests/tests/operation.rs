@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vk_tests::{Answer, OPERATOR_KEY, Service, Setup, eventually, free_port, member_removed};
 
@@ -24,6 +25,27 @@ async fn connections_are_bounded_and_those_beyond_wait_for_a_place() -> Result<(
     drop(idle);
     let reply = tokio::time::timeout(Duration::from_secs(5), asked).await???;
     assert_eq!(reply.status, 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_head_of_a_request_is_bounded() -> Result<()> {
+    let setup = Setup::new()?;
+    let service = setup.start(&[]).await?;
+    let filler = "a".repeat(40 << 10);
+    let within = service
+        .stranger()
+        .send("GET", "/healthz", &[("x-filler", &filler)], "")
+        .await?;
+    assert_eq!(within.status, 200);
+    let mut client = TcpStream::connect(service.address()).await?;
+    let head = format!("GET /healthz HTTP/1.1\r\nhost: a\r\nx-filler: {filler}{filler}");
+    client.write_all(head.as_bytes()).await?;
+    let mut answer = [0; 12];
+    // Where the head is not refused, the service waits for its end.
+    let answered = client.read_exact(&mut answer);
+    tokio::time::timeout(Duration::from_secs(5), answered).await??;
+    assert_eq!(&answer, b"HTTP/1.1 431");
     Ok(())
 }
 

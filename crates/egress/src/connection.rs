@@ -70,10 +70,21 @@ impl Received {
 pub(crate) enum Broken {
     /// hyper's word; `None` where the connection ended without one.
     Http(Option<hyper::Error>),
-    /// More came before the body than we read.
-    Overrun { interim: bool },
+    /// More came than we read.
+    Overrun(Excess),
     /// 101 Switching Protocols.
     Upgrade,
+}
+
+/// Of what too much came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// Interim answers.
+    Interim,
+    /// What comes before the body.
+    Head,
+    /// What frames the body, without being part of it.
+    Framing,
 }
 
 impl Connection {
@@ -152,9 +163,13 @@ impl Connection {
         let response = self.head(request, received).await?;
         self.gauge.enter_body();
         let (head, body) = response.into_parts();
+        // Two lengths of one body: whoever sends that may mean what follows to be taken for a
+        // response to the next request (RFC 9112, section 6.3).
+        let plain = !(head.headers.contains_key(CONTENT_LENGTH)
+            && head.headers.contains_key(TRANSFER_ENCODING));
         received.head = Some((head.status.as_u16(), text_of(&head.headers)));
         let ended = self.body(body, received).await?;
-        self.reusable = ended && self.gauge.sent();
+        self.reusable = ended && plain && self.gauge.sent();
         Ok(())
     }
 
@@ -171,12 +186,12 @@ impl Connection {
             }
         })
         .await;
-        if self.gauge.overrun() || self.gauge.interim() > INTERIM_MAX {
-            return Err(Broken::Overrun {
-                interim: self.gauge.interim() > 0,
-            });
+        if self.gauge.interim() > INTERIM_MAX {
+            return Err(Broken::Overrun(Excess::Interim));
         }
         match answer {
+            // hyper reads on while we have not yet looked: a head that is there was not too much.
+            None | Some(Err(_)) if self.gauge.overrun() => Err(Broken::Overrun(Excess::Head)),
             None => Err(Broken::Http(None)),
             Some(Err(error)) => Err(Broken::Http(Some(error))),
             Some(Ok(response)) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
@@ -191,6 +206,9 @@ impl Connection {
         while !body.is_end_stream() {
             let frame = drive_until(&mut self.driver, pin!(body.frame()), || {}).await;
             let frame = match frame {
+                None | Some(Some(Err(_))) if self.gauge.overrun() => {
+                    return Err(Broken::Overrun(Excess::Framing));
+                }
                 None => return Err(Broken::Http(None)),
                 Some(None) => return Ok(true),
                 Some(Some(Err(error))) => return Err(Broken::Http(Some(error))),

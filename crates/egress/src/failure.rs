@@ -9,7 +9,7 @@ use model::time::Timestamp;
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError};
 
-use crate::connection::Broken;
+use crate::connection::{Broken, Excess};
 use crate::exchange::Failure;
 use crate::receiver_url::{ReceiverUrl, UrlProblem};
 use crate::resolver::ResolveError;
@@ -157,11 +157,16 @@ pub(crate) fn broken(url: &ReceiverUrl, broken: &Broken, gauge: &Gauge) -> Failu
             Reason::UnexpectedUpgrade,
             "it answered with 101 Switching Protocols, which nobody asked for".to_owned(),
         ),
-        Broken::Overrun { interim: true } => (
+        Broken::Overrun(Excess::Interim) => (
             Reason::TooManyInterim,
             "it sent more interim (1xx) answers than we read before its response".to_owned(),
         ),
-        Broken::Overrun { interim: false } => (Reason::HeadersTooLarge, TOO_LARGE.to_owned()),
+        Broken::Overrun(Excess::Head) => (Reason::HeadersTooLarge, TOO_LARGE.to_owned()),
+        Broken::Overrun(Excess::Framing) => (
+            Reason::InvalidResponse,
+            "the framing of its response's body (chunk sizes, extensions) goes on without a body"
+                .to_owned(),
+        ),
         Broken::Http(error) => http_meaning(error.as_ref(), gauge),
     };
     failure(reason, sentence(url, &what), format!("{broken:?}"))
@@ -209,7 +214,7 @@ fn sentence(url: &ReceiverUrl, what: &str) -> String {
 fn http_meaning(error: Option<&hyper::Error>, gauge: &Gauge) -> (Reason, String) {
     let io_error = error.and_then(|error| cause::<io::Error>(error));
     if let Some(tls) = io_error.and_then(tls_error) {
-        return tls_meaning(tls);
+        return late_tls_meaning(tls, gauge);
     }
     if gauge.in_body() {
         return body_meaning(error, io_error);
@@ -232,6 +237,20 @@ fn http_meaning(error: Option<&hyper::Error>, gauge: &Gauge) -> (Reason, String)
     }
     let what = "what it sent is not an HTTP/1.1 response".to_owned();
     (Reason::InvalidResponse, what)
+}
+
+/// A TLS error after the handshake. In TLS 1.3 a server says only then that it refuses the client,
+/// so that an alert before any answer still tells of the handshake.
+fn late_tls_meaning(error: &rustls::Error, gauge: &Gauge) -> (Reason, String) {
+    if gauge.in_body() {
+        let what = "the response broke off inside its body, by an error of TLS".to_owned();
+        return (Reason::BodyIncomplete, what);
+    }
+    if !gauge.answered() && matches!(error, rustls::Error::AlertReceived(_)) {
+        return tls_meaning(error);
+    }
+    let what = "the connection broke before the end of the response's head, by an error of TLS";
+    (Reason::ConnectionReset, what.to_owned())
 }
 
 fn closed(gauge: &Gauge) -> (Reason, String) {
@@ -329,6 +348,9 @@ fn certificate_meaning(error: &CertificateError) -> String {
                 .to_owned(),
             Some(Untrusted::UnknownAuthority) => "its certificate was not issued by a certificate \
                                                   authority that we trust"
+                .to_owned(),
+            Some(Untrusted::TooMany) => "it sent more certificates than we look at (its own and \
+                                         6 others); let it send its chain only"
                 .to_owned(),
             None => "its certificate is not valid".to_owned(),
         },

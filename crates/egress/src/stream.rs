@@ -13,6 +13,10 @@ use tokio_rustls::client::TlsStream;
 
 /// How many bytes may come before the response's body: its head and all interim answers.
 pub(crate) const HEAD_MAX: usize = 64 * 1024;
+/// How many bytes may come after the head: the part of the body that is kept, even in chunks of one
+/// byte (six on the wire), and its trailers. hyper skips zeros and spaces around a chunk's size for
+/// as long as they come.
+const BODY_WIRE_MAX: usize = 256 * 1024;
 /// How many interim (1xx) answers may come before the response. The usual number is 0 or 1.
 pub(crate) const INTERIM_MAX: u32 = 10;
 
@@ -25,6 +29,8 @@ pub(crate) struct Gauge {
     asked: AtomicBool,
     interim: AtomicU32,
     in_body: AtomicBool,
+    /// How much of `received` had come when the body began.
+    before_body: AtomicUsize,
     sent: AtomicBool,
     overrun: AtomicBool,
 }
@@ -42,6 +48,8 @@ impl Gauge {
 
     /// The response's head is complete: what comes now is its body.
     pub(crate) fn enter_body(&self) {
+        let received = self.received.load(Relaxed);
+        self.before_body.store(received, Relaxed);
         self.in_body.store(true, Relaxed);
     }
 
@@ -65,7 +73,7 @@ impl Gauge {
         self.in_body.load(Relaxed)
     }
 
-    /// Whether reading was stopped because too much came before the body.
+    /// Whether reading was stopped because too much came, before the body or in it.
     pub(crate) fn overrun(&self) -> bool {
         self.overrun.load(Relaxed)
     }
@@ -82,8 +90,11 @@ impl Gauge {
     }
 
     fn may_read(&self) -> bool {
-        let within = self.in_body()
-            || (self.received.load(Relaxed) < HEAD_MAX && self.interim() <= INTERIM_MAX);
+        let received = self.received.load(Relaxed);
+        let within = match self.in_body() {
+            false => received < HEAD_MAX && self.interim() <= INTERIM_MAX,
+            true => received - self.before_body.load(Relaxed) < BODY_WIRE_MAX,
+        };
         if !within {
             self.overrun.store(true, Relaxed);
         }
@@ -135,7 +146,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.gauge.may_read() {
-            return Poll::Ready(Err(io::Error::other("too much before the response's body")));
+            return Poll::Ready(Err(io::Error::other("the response is more than is read")));
         }
         let before = buf.filled().len();
         let polled = match &mut this.wire {

@@ -91,8 +91,14 @@ fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), EgressError> {
     Ok(())
 }
 
-/// What is missing between the receiver's certificate and our trust roots. Carried inside the
-/// handshake's error, because only the verifier sees the certificates.
+/// How many certificates may come beside the receiver's own: as many as a path to a root may have.
+///
+/// The verifier tries the ways from one to another and reads all of them at each step. Some dozens,
+/// well chosen, would hold a worker thread for seconds, and no deadline can interrupt it.
+const INTERMEDIATES_MAX: usize = 6;
+
+/// Why the receiver's certificate leads to none of our trust roots. Carried inside the handshake's
+/// error, because only the verifier sees the certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Untrusted {
     /// The certificate vouches for itself.
@@ -101,6 +107,8 @@ pub(crate) enum Untrusted {
     Alone,
     /// The receiver sent a chain, and no root is at its end.
     UnknownAuthority,
+    /// The receiver sent more certificates than are looked at.
+    TooMany,
 }
 
 impl fmt::Display for Untrusted {
@@ -109,14 +117,22 @@ impl fmt::Display for Untrusted {
             Self::SelfSigned => "the certificate is self-signed",
             Self::Alone => "no trust root issued the certificate, and no other was sent",
             Self::UnknownAuthority => "no trust root is at the end of the chain",
+            Self::TooMany => "more certificates were sent than are looked at",
         })
     }
 }
 
 impl std::error::Error for Untrusted {}
 
-/// The ordinary verifier. It decides alone; where it says no for want of a trusted issuer, the
-/// error is exchanged for one that tells the customer what is missing.
+impl From<Untrusted> for rustls::Error {
+    fn from(untrusted: Untrusted) -> Self {
+        CertificateError::Other(OtherError(Arc::new(untrusted))).into()
+    }
+}
+
+/// The ordinary verifier. It decides alone, but is not asked about more certificates than it can
+/// go through at once; where it says no for want of a trusted issuer, the error is exchanged for
+/// one that tells the customer what is missing.
 #[derive(Debug)]
 struct Explaining(Arc<WebPkiServerVerifier>);
 
@@ -129,6 +145,9 @@ impl ServerCertVerifier for Explaining {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        if intermediates.len() > INTERMEDIATES_MAX {
+            return Err(Untrusted::TooMany.into());
+        }
         self.0
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
             .map_err(|error| explained(error, end_entity, intermediates))
@@ -180,7 +199,7 @@ fn explained(
     } else {
         Untrusted::UnknownAuthority
     };
-    CertificateError::Other(OtherError(Arc::new(untrusted))).into()
+    untrusted.into()
 }
 
 #[cfg(test)]

@@ -448,9 +448,12 @@ impl Engine {
         let house = &self.house;
         let backlog = house.backlog().await;
         let (lanes, waiting) = (house.roster.lane_count(), house.wakeups.len());
+        let tasks = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
         house
             .metrics
-            .write(lanes, waiting, backlog, house.store.stats())
+            .write(lanes, waiting, tasks, backlog, house.store.stats())
     }
 
     async fn flush_key_use_regularly(self) {

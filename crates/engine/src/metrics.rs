@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     store_failures: Counter,
     lanes: Gauge,
     waiting_lanes: Gauge,
+    tasks: Gauge,
     backlog_open: Gauge<i64, AtomicI64>,
     backlog_dead: Gauge<i64, AtomicI64>,
     store_queued: Gauge,
@@ -72,6 +73,7 @@ impl Metrics {
             store_failures: Counter::default(),
             lanes: Gauge::default(),
             waiting_lanes: Gauge::default(),
+            tasks: Gauge::default(),
             backlog_open: Gauge::default(),
             backlog_dead: Gauge::default(),
             store_queued: Gauge::default(),
@@ -127,6 +129,11 @@ impl Metrics {
             "endpoints_waiting",
             "Endpoints with a delivery that waits for its retry",
             self.waiting_lanes.clone(),
+        );
+        registry.register(
+            "tasks",
+            "Tasks alive in the program: those of the engine, and one for each connection to it",
+            self.tasks.clone(),
         );
         registry.register(
             "deliveries_unfinished",
@@ -207,12 +214,14 @@ impl Metrics {
         &self,
         lanes: usize,
         waiting: usize,
+        tasks: usize,
         backlog: Option<Backlog>,
         store: Stats,
     ) -> String {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.lanes.set(gauge(lanes));
         self.waiting_lanes.set(gauge(waiting));
+        self.tasks.set(gauge(tasks));
         let large = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         if let Some(backlog) = backlog {
             self.backlog_open.set(large(backlog.unfinished));

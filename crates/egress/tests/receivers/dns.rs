@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hickory_proto::op::ResponseCode;
+use hostile::name_server::{Answer, NameServer, addresses};
+use hostile::{answer_all, read_request};
 use model::attempt::Reason;
 use tokio::io::AsyncWriteExt;
 use vk_egress::{
@@ -14,10 +16,7 @@ use vk_egress::{
     Resolver, Transport,
 };
 
-use crate::name_server::{self, Answer, NameServer, addresses};
-use crate::peer::{
-    answer_all, egress, failure, peer, post, post_with, read_request, response, url,
-};
+use crate::peer::{AUTHORITY, egress, failure, name_server, peer, post, post_with, response, url};
 
 /// A policy that allows 127.0.0.0/9 only, so that 127.128.0.1 plays the internal address.
 fn half_of_loopback() -> Policy {
@@ -30,7 +29,7 @@ fn half_of_loopback() -> Policy {
 fn egress_with(policy: Policy, dns: &NameServer) -> Egress {
     let options = EgressOptions {
         policy,
-        extra_roots_pem: Some(crate::certificates::authority().pem.into()),
+        extra_roots_pem: Some(AUTHORITY.pem().into()),
         dns_server: Some(dns.address),
         ..EgressOptions::default()
     };
@@ -38,38 +37,8 @@ fn egress_with(policy: Policy, dns: &NameServer) -> Egress {
 }
 
 #[tokio::test]
-async fn what_the_name_server_says_has_its_reason() {
-    let dns = name_server::start(|host, _| match host {
-        "missing.example.com" => Answer::Code(ResponseCode::NXDomain),
-        "empty.example.com" => Answer::Addresses(vec![]),
-        "broken.example.com" => Answer::Code(ResponseCode::ServFail),
-        "refused.example.com" => Answer::Code(ResponseCode::Refused),
-        "loop.example.com" => Answer::Alias("pool.example.com."),
-        "pool.example.com" => Answer::Alias("loop.example.com."),
-        _ => addresses(&["10.0.0.1"]),
-    })
-    .await;
-    let egress = egress(None, Some(dns.address));
-    for (host, expected) in [
-        ("missing", &[Reason::DnsNotFound][..]),
-        ("empty", &[Reason::DnsNotFound]),
-        ("broken", &[Reason::DnsFailed]),
-        ("refused", &[Reason::DnsFailed]),
-        ("loop", &[Reason::DnsNotFound, Reason::DnsFailed]),
-        ("private", &[Reason::BlockedAddress]),
-    ] {
-        let exchange = post(&egress, &url(format!("https://{host}.example.com/"))).await;
-        assert!(exchange.timings.dns_ms.is_some() && exchange.timings.connect_ms.is_none());
-        assert_eq!(exchange.remote_addr, None);
-        let failed = failure(exchange);
-        assert!(expected.contains(&failed.reason), "{host}: {failed:?}");
-        assert!(failed.detail.contains(host) && !failed.detail.contains("10.0.0.1"));
-    }
-}
-
-#[tokio::test]
 async fn a_silent_name_server_is_a_timeout_of_the_name() {
-    let dns = name_server::start(|_, _| Answer::Silence).await;
+    let dns = name_server(|_, _| Answer::Silence).await;
     let egress = egress(None, Some(dns.address));
     let (connections, deadline) = (Connections::default(), Duration::from_millis(300));
     let url = url("https://stalled.example.com/");
@@ -93,7 +62,7 @@ async fn one_blocked_address_among_good_ones_refuses_the_whole_answer() {
         answer_all(stream)
     })
     .await;
-    let dns = name_server::start(|host, _| match host {
+    let dns = name_server(|host, _| match host {
         "good.example.com" => addresses(&["127.0.0.1"]),
         "mixed.example.com" => addresses(&["127.0.0.1", "10.0.0.1"]),
         "mixed6.example.com" => addresses(&["127.0.0.1", "fd00::1"]),
@@ -142,7 +111,7 @@ async fn rebinding_between_connections_is_refused_and_the_vetted_address_is_the_
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    let dns = name_server::start(|_, before| match before {
+    let dns = name_server(|_, before| match before {
         0 => addresses(&["127.0.0.1"]),
         _ => addresses(&["127.128.0.1"]),
     })
@@ -187,7 +156,7 @@ async fn rebinding_between_connections_is_refused_and_the_vetted_address_is_the_
 #[tokio::test]
 async fn an_unreachable_first_address_is_followed_by_the_next() {
     let address = peer(|stream, _| answer_all(stream)).await;
-    let dns = name_server::start(|_, _| addresses(&["127.0.0.9", "127.0.0.1"])).await;
+    let dns = name_server(|_, _| addresses(&["127.0.0.9", "127.0.0.1"])).await;
     let egress = egress(None, Some(dns.address));
     let url = url(format!("http://two.example.com:{}/", address.port()));
     let exchange = post(&egress, &url).await;
@@ -199,7 +168,7 @@ async fn an_unreachable_first_address_is_followed_by_the_next() {
 async fn a_reserved_name_needs_every_address_in_an_allowed_range() {
     let address = peer(|stream, _| answer_all(stream)).await;
     let port = address.port();
-    let dns = name_server::start(|host, _| match host {
+    let dns = name_server(|host, _| match host {
         "receiver.test" | "receiver" => addresses(&["127.0.0.1"]),
         _ => addresses(&["127.0.0.1", "8.8.8.8"]),
     })
@@ -224,7 +193,7 @@ async fn localhost_is_blocked_where_loopback_is_not_allowed() {
         allow: vec!["10.0.0.0/8".parse().unwrap()],
         allow_http: true,
     };
-    let dns = name_server::start(|_, _| addresses(&["10.0.0.1"])).await;
+    let dns = name_server(|_, _| addresses(&["10.0.0.1"])).await;
     let egress = egress_with(policy, &dns);
     let exchange = post(&egress, &url("http://localhost:8080/")).await;
     assert_eq!(failure(exchange).reason, Reason::BlockedAddress);
@@ -233,7 +202,7 @@ async fn localhost_is_blocked_where_loopback_is_not_allowed() {
 
 #[tokio::test]
 async fn a_probe_tells_what_a_customer_should_know_when_saving_a_url() {
-    let dns = name_server::start(|host, _| match host {
+    let dns = name_server(|host, _| match host {
         "public.example.com" => addresses(&["8.8.8.8", "2a00:1450::1"]),
         "private.example.com" => addresses(&["192.168.1.1"]),
         _ => Answer::Code(ResponseCode::NXDomain),
@@ -281,7 +250,7 @@ async fn a_resolver_of_ones_own_works_in_virtual_time() {
         (Ok(vec![]), 20, Reason::DnsTimeout),
     ] {
         let options = EgressOptions {
-            extra_roots_pem: Some(crate::certificates::authority().pem.into()),
+            extra_roots_pem: Some(AUTHORITY.pem().into()),
             ..EgressOptions::default()
         };
         let resolver = Arc::new(Scripted(answer, Duration::from_secs(delay)));
@@ -306,7 +275,7 @@ async fn a_resolver_of_ones_own_works_in_virtual_time() {
 async fn a_probe_ends_in_time_whatever_the_resolver_does() {
     let resolver = Arc::new(Scripted(Ok(vec![]), Duration::from_secs(600)));
     let options = EgressOptions {
-        extra_roots_pem: Some(crate::certificates::authority().pem.into()),
+        extra_roots_pem: Some(AUTHORITY.pem().into()),
         ..EgressOptions::default()
     };
     let egress = Egress::with_resolver(options, resolver).unwrap();

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hostile::{answer_all, read_request, stay};
 use model::attempt::Reason;
 use tokio::io::AsyncWriteExt;
 use vk_egress::{Connections, Egress, EgressOptions, Exchange, ReceiverUrl};
 
-use crate::peer::{
-    answer_all, egress, options, peer, post_with, read_request, reason, response, url,
-};
+use crate::peer::{egress, options, peer, post_with, reason, response, url};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
@@ -168,7 +167,7 @@ async fn after_the_first_answer(spoil: &'static [u8], close: bool) -> (String, A
             if close {
                 return stream.shutdown().await;
             }
-            crate::peer::stay(stream).await
+            stay(stream).await
         }
     })
     .await;

@@ -4,11 +4,10 @@
 // What a test calls fails by panicking, too; clippy exempts only the test functions themselves.
 #![allow(clippy::unwrap_used)]
 
-mod certificates;
-mod name_server;
 mod peer;
 
 mod dns;
 mod http;
 mod keep_alive;
+mod scripts;
 mod tls;

@@ -1,20 +1,25 @@
-//! Hides the receiver's side of a test: a TCP peer that follows a script, and one exchange with it.
+//! Hides how a test makes a transport and one exchange with it.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hostile::certificates::Authority;
+use hostile::name_server::{Answer, NameServer};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use model::attempt::Reason;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use vk_egress::{
     Connections, Egress, EgressOptions, Exchange, Failure, Policy, ReceiverUrl, Request, Response,
     Transport,
 };
+
+/// Who signs the certificates of the receivers.
+pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new().unwrap());
 
 /// A policy that allows loopback (IPv4 and IPv6) and plain HTTP.
 pub(crate) fn loopback() -> Policy {
@@ -33,11 +38,7 @@ pub(crate) fn egress(roots: Option<String>, dns_server: Option<SocketAddr>) -> E
 pub(crate) fn options(roots: Option<String>, dns_server: Option<SocketAddr>) -> EgressOptions {
     EgressOptions {
         policy: loopback(),
-        extra_roots_pem: Some(
-            roots
-                .unwrap_or_else(|| crate::certificates::authority().pem)
-                .into(),
-        ),
+        extra_roots_pem: Some(roots.unwrap_or_else(|| AUTHORITY.pem()).into()),
         // Where a test needs no names, an address where nobody answers.
         dns_server: dns_server.or(Some("127.0.0.1:9".parse().unwrap())),
         ..EgressOptions::default()
@@ -101,55 +102,12 @@ where
     S: Fn(TcpStream, usize) -> F + Send + 'static,
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        for number in 0.. {
-            let Ok((stream, _)) = listener.accept().await else {
-                return;
-            };
-            tokio::spawn(script(stream, number));
-        }
-    });
-    address
+    hostile::peer(script).await.unwrap()
 }
 
-/// Reads one request, head and body; `None` where the connection ends before it does.
-pub(crate) async fn read_request<T: AsyncRead + Unpin>(stream: &mut T) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length")
-                    .then(|| value.trim().parse::<usize>().unwrap())
-            });
-            if body.len() >= length.unwrap_or(0) {
-                return Some(text);
-            }
-        }
-        match stream.read(&mut chunk).await {
-            Ok(0) | Err(_) => return None,
-            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
-        }
-    }
-}
-
-/// Answers every request on the connection with 200 and no body, until the client goes.
-pub(crate) async fn answer_all<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T) -> io::Result<()> {
-    while read_request(&mut stream).await.is_some() {
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-            .await?;
-    }
-    Ok(())
-}
-
-/// Keeps the connection open and silent.
-pub(crate) async fn stay<T>(stream: T) -> io::Result<()> {
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    drop(stream);
-    Ok(())
+/// A name server that follows `script`.
+pub(crate) async fn name_server(
+    script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
+) -> NameServer {
+    hostile::name_server::start(script).await.unwrap()
 }

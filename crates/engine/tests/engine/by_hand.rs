@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::attempt::Reason;
 use model::audit::Actor;
 use model::delivery::Status;
 use model::id::DeliveryId;
@@ -144,6 +145,51 @@ async fn an_edit_decides_where_the_next_attempt_goes() {
     wait(60).await;
     assert_eq!(rig.receivers.seen().len(), 2);
     assert_eq!(rig.receivers.seen()[1].url, new.as_str());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_to_an_endpoint_while_an_attempt_hangs_holds_once_it_has_ended() {
+    let new = crate::rig::url("elsewhere");
+    let moved = EndpointEdit {
+        url: Some(new.clone()),
+        ..EndpointEdit::default()
+    };
+    for (edit, status_then, requests) in [
+        (None, Status::Canceled, 1),
+        (Some(disabled(true)), Status::Held, 1),
+        (Some(paused(true)), Status::Held, 1),
+        (Some(moved), Status::Delivered, 2),
+    ] {
+        let rig = Rig::new().await;
+        rig.receivers.script(new.as_str(), &[status(200)]);
+        let endpoint = rig.endpoint("hanging", &[Answer::Hangs]).await;
+        let id = rig.publish().await;
+        wait(3).await;
+        match edit {
+            None => rig
+                .engine
+                .by(Actor::Operator)
+                .delete_endpoint(rig.team, endpoint.id)
+                .await
+                .unwrap(),
+            Some(edit) => drop(
+                rig.engine
+                    .by(Actor::Operator)
+                    .update_endpoint(rig.team, endpoint.id, edit)
+                    .await
+                    .unwrap(),
+            ),
+        }
+        wait(60).await;
+        let seen = rig.receivers.seen();
+        assert_eq!(seen.len(), requests, "{status_then:?}");
+        assert!(seen[1..].iter().all(|seen| seen.url == new.as_str()));
+        let (delivery, attempts) = rig.delivery(id).await;
+        assert_eq!(delivery.status(), status_then);
+        assert_eq!(attempts.len(), requests, "the one that hung is recorded");
+        assert_eq!(attempts[0].reason, Some(Reason::ResponseTimeout));
+        assert_eq!(attempts[0].duration_ms, 10_000);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,8 @@ use super::patience::Patient;
 /// How long a client may take to send the head of a request; also how long an idle connection
 /// is kept. How long a body may take is the router's to say.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of a connection is read ahead: the largest head of a request, line and headers.
+const HEAD_MAX: usize = 64 * 1024;
 /// How long to wait before accepting again where the system refuses to (no more open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -152,6 +154,7 @@ fn converse(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_MAX)
         .serve_connection(
             TokioIo::new(Patient::new(stream)),
             service_fn(move |request: Request<Incoming>| api.answer(request.map(Body::new))),

@@ -1,0 +1,270 @@
+//! Hides how certificates are made: an authority, and leaves that are wrong in one way each.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, NameConstraints, date_time_ymd,
+};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+
+use crate::script::Twist;
+
+/// What a receiver's certificate is for, where it is for it.
+pub const NAMES: [&str; 4] = [
+    "*.receivers.example.com",
+    "receiver.test",
+    "localhost",
+    "127.0.0.1",
+];
+
+/// What is wrong with a receiver's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Nothing.
+    None,
+    /// It is too old.
+    Expired,
+    /// It is too young.
+    NotYetValid,
+    /// It is for other names.
+    WrongName,
+    /// Its name is where names were a generation ago, and nowhere else.
+    NoName,
+    /// It vouches for itself.
+    SelfSigned,
+    /// It is of an authority that nobody trusts.
+    UnknownAuthority,
+    /// Its issuer is not sent.
+    Incomplete,
+    /// It is for clients.
+    ClientOnly,
+    /// It is an authority's own.
+    AnAuthoritys,
+    /// It is no certificate.
+    Garbage,
+    /// It is not there.
+    Absent,
+    /// It is right, and this many others come with it.
+    Accompanied(usize),
+    /// It is right, and this many authorities are between it and the root.
+    Deep(usize),
+    /// Its issuer may not issue for its name, and says so in hundreds of rules for hundreds of names.
+    Constrained,
+    /// Its issuer's name is that of nine others, which name each other: there are more ways from
+    /// one to another than can be tried.
+    Labyrinth,
+}
+
+/// A certificate with those that are sent beside it, and its key.
+pub type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A certificate authority for receivers.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Errors
+    /// Where the system has no randomness for a key.
+    pub fn new() -> Result<Self> {
+        let issuer = CertifiedIssuer::self_signed(named("Test Root"), KeyPair::generate()?)?;
+        Ok(Self { issuer })
+    }
+
+    /// Its certificate as PEM: what `--ca-file` wants.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate with this flaw.
+    ///
+    /// # Errors
+    /// Where the system has no randomness for a key.
+    pub fn chain(&self, flaw: Flaw) -> Result<Chain> {
+        let key = KeyPair::generate()?;
+        let params = leaf(flaw)?;
+        let certificates = match flaw {
+            Flaw::Absent => vec![],
+            Flaw::Garbage => vec![CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])],
+            Flaw::SelfSigned => vec![params.self_signed(&key)?.der().clone()],
+            Flaw::UnknownAuthority => {
+                let root = named("Somebody Else's Root");
+                let other = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;
+                vec![signed(&params, &key, &other)?, other.der().clone()]
+            }
+            Flaw::Incomplete => {
+                let between = Issuer::new(named("Test Intermediate"), KeyPair::generate()?);
+                vec![signed(&params, &key, &between)?]
+            }
+            Flaw::Deep(between) => {
+                let names = (0..between).map(|n| named(&format!("Test Intermediate {n}")));
+                self.below(names.collect(), &params, &key)?
+            }
+            Flaw::Constrained => {
+                let mut narrow = named("Test Intermediate");
+                narrow.name_constraints = Some(NameConstraints {
+                    permitted_subtrees: many_names().map(GeneralSubtree::DnsName).collect(),
+                    excluded_subtrees: vec![],
+                });
+                self.below(vec![narrow], &params, &key)?
+            }
+            Flaw::Labyrinth => {
+                let crossing = Issuer::new(named("Crossing"), KeyPair::generate()?);
+                let dead_ends = (0..140).map(|n| named(&format!("Dead end {n}")));
+                let others = (0..9).map(|_| named("Crossing")).chain(dead_ends);
+                with_others(signed(&params, &key, &crossing)?, others)?
+            }
+            Flaw::Accompanied(others) => {
+                let others = (0..others).map(|n| named(&format!("Company {n}")));
+                with_others(signed(&params, &key, &self.issuer)?, others)?
+            }
+            _ => vec![signed(&params, &key, &self.issuer)?],
+        };
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Ok((certificates, PrivateKeyDer::Pkcs8(key)))
+    }
+
+    /// A certificate below these authorities, each below the one before it.
+    fn below(
+        &self,
+        between: Vec<CertificateParams>,
+        params: &CertificateParams,
+        key: &KeyPair,
+    ) -> Result<Vec<CertificateDer<'static>>> {
+        let mut line: Vec<CertifiedIssuer<'static, KeyPair>> = vec![];
+        for next in between {
+            let above = line.last().unwrap_or(&self.issuer);
+            let next = CertifiedIssuer::signed_by(next, KeyPair::generate()?, above)?;
+            line.push(next);
+        }
+        let above = line.last().unwrap_or(&self.issuer);
+        let mut certificates = vec![signed(params, key, above)?];
+        certificates.extend(line.iter().rev().map(|one| one.der().clone()));
+        Ok(certificates)
+    }
+
+    /// A receiver's side of TLS.
+    ///
+    /// # Errors
+    /// Where the system has no randomness for a key.
+    pub fn acceptor(&self, flaw: Flaw, twist: Twist) -> Result<TlsAcceptor> {
+        self.acceptor_with(flaw, twist, |_| {})
+    }
+
+    /// A receiver's side of TLS, changed by `adjust`.
+    ///
+    /// # Errors
+    /// Where the system has no randomness for a key.
+    pub fn acceptor_with(
+        &self,
+        flaw: Flaw,
+        twist: Twist,
+        adjust: impl FnOnce(&mut ServerConfig),
+    ) -> Result<TlsAcceptor> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let versions = match twist {
+            Twist::Tls12 | Twist::ClientCertificate12 => &[&TLS12][..],
+            Twist::ClientCertificate13 => &[&TLS13],
+            _ => &[&TLS13, &TLS12],
+        };
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)?;
+        let builder = match twist {
+            Twist::ClientCertificate12 | Twist::ClientCertificate13 => {
+                let mut roots = RootCertStore::empty();
+                roots.add(self.issuer.der().clone())?;
+                builder.with_client_cert_verifier(
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()?,
+                )
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        let (certificates, key) = self.chain(flaw)?;
+        // Not checked: a certificate that is none is sent like another.
+        let key = aws_lc_rs::sign::any_supported_type(&key)?;
+        let identity = SingleCertAndKey::from(CertifiedKey::new(certificates, key));
+        let mut config = builder.with_cert_resolver(Arc::new(identity));
+        if twist == Twist::H2Only {
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
+        adjust(&mut config);
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+fn leaf(flaw: Flaw) -> Result<CertificateParams> {
+    let names: Vec<String> = match flaw {
+        Flaw::WrongName => vec![
+            "other.example.com".to_owned(),
+            "*.elsewhere.example".to_owned(),
+        ],
+        Flaw::NoName => vec![],
+        Flaw::Constrained => NAMES
+            .map(str::to_owned)
+            .into_iter()
+            .chain(many_names())
+            .collect(),
+        _ => NAMES.map(str::to_owned).to_vec(),
+    };
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = DistinguishedName::new();
+    let common_name = match flaw {
+        Flaw::NoName => NAMES[0],
+        _ => "a receiver",
+    };
+    params
+        .distinguished_name
+        .push(DnType::CommonName, common_name);
+    match flaw {
+        Flaw::Expired => params.not_after = date_time_ymd(2020, 2, 3),
+        Flaw::NotYetValid => params.not_before = date_time_ymd(2999, 2, 3),
+        Flaw::ClientOnly => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Flaw::AnAuthoritys => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+        _ => {}
+    }
+    Ok(params)
+}
+
+fn many_names() -> impl Iterator<Item = String> {
+    (0..300).map(|n| format!("n{n}.elsewhere.example"))
+}
+
+fn signed(
+    params: &CertificateParams,
+    key: &KeyPair,
+    issuer: &Issuer<'_, KeyPair>,
+) -> Result<CertificateDer<'static>> {
+    Ok(params.signed_by(key, issuer)?.der().clone())
+}
+
+/// `first`, and beside it authorities that vouch for themselves.
+fn with_others(
+    first: CertificateDer<'static>,
+    others: impl Iterator<Item = CertificateParams>,
+) -> Result<Vec<CertificateDer<'static>>> {
+    let mut certificates = vec![first];
+    for params in others {
+        let key = KeyPair::generate()?;
+        certificates.push(params.self_signed(&key)?.der().clone());
+    }
+    Ok(certificates)
+}

@@ -1,0 +1,19 @@
+//! Receivers that misbehave, on loopback: what each does is data, beside the outcome and the
+//! reason that the log of attempts has to show for it.
+//!
+//! Rooms: `script` is the language, [`scripts`] is all that is said in it; `peer` plays a script on
+//! a connection, `certificates` makes certificates that are wrong, `name_server` answers for names
+//! as it is told; `street` opens many receivers at once. Nothing here knows who calls: the same
+//! scripts are played to one exchange and to the whole service.
+
+pub mod certificates;
+pub mod name_server;
+mod peer;
+mod script;
+pub mod scripts;
+mod street;
+
+pub use peer::{answer_all, peer, read_request, stay};
+pub use script::{Expect, Layer, Listens, Script, Step, Takes, Twist};
+pub use scripts::all;
+pub use street::{DEADLINE, Street};

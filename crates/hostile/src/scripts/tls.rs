@@ -1,0 +1,361 @@
+//! Hides nothing: receivers whose certificate is wrong, or whose handshake is, or who break TLS
+//! off later.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::attempt::Reason::{
+    self, BodyIncomplete, ConnectionReset, InvalidResponse, ResponseTimeout, TlsCertificate,
+    TlsHandshake, TlsTimeout,
+};
+
+use super::{DONE, OK};
+use crate::certificates::Flaw;
+use crate::script::{Expect, Layer, Script, Step, Twist, repeat, says, says_and, send};
+
+pub(super) fn scripts() -> Vec<Script> {
+    [certificates(), twisted(), raw(), later()].concat()
+}
+
+fn certificates() -> Vec<Script> {
+    let rows = [
+        (
+            "cert-expired",
+            "its certificate has expired",
+            Flaw::Expired,
+            "expired at 2020-02-03T00:00:00",
+        ),
+        (
+            "cert-not-yet-valid",
+            "its certificate is not valid yet",
+            Flaw::NotYetValid,
+            "not valid before 2999-02-03T00:00:00",
+        ),
+        (
+            "cert-wrong-name",
+            "its certificate is for other names",
+            Flaw::WrongName,
+            "but for other.example.com, *.elsewhere.example.",
+        ),
+        (
+            "cert-no-name",
+            "its certificate has its name as common name only",
+            Flaw::NoName,
+            "but for no host name at all",
+        ),
+        (
+            "cert-self-signed",
+            "its certificate is self-signed",
+            Flaw::SelfSigned,
+            "self-signed",
+        ),
+        (
+            "cert-unknown-authority",
+            "its certificate is of an authority that nobody trusts",
+            Flaw::UnknownAuthority,
+            "not issued by a certificate authority that we trust.",
+        ),
+        (
+            "cert-incomplete-chain",
+            "its certificate comes without its issuer's",
+            Flaw::Incomplete,
+            "full chain",
+        ),
+        (
+            "cert-client-only",
+            "its certificate is for clients",
+            Flaw::ClientOnly,
+            "not made for servers",
+        ),
+        (
+            "cert-of-an-authority",
+            "its certificate is an authority's own",
+            Flaw::AnAuthoritys,
+            "its certificate is not valid",
+        ),
+        (
+            "cert-garbage",
+            "its certificate is no certificate",
+            Flaw::Garbage,
+            "cannot be read",
+        ),
+        (
+            "cert-seven-others",
+            "seven certificates come beside its own",
+            Flaw::Accompanied(7),
+            "more certificates than we look at",
+        ),
+        (
+            "cert-labyrinth",
+            "149 certificates come beside its own, with more ways through them than can be tried",
+            Flaw::Labyrinth,
+            "more certificates than we look at",
+        ),
+        (
+            "cert-constrained",
+            "its issuer may not issue for it, by 300 rules for 300 names",
+            Flaw::Constrained,
+            "its certificate is not valid",
+        ),
+    ];
+    let mut scripts: Vec<Script> = rows
+        .into_iter()
+        .map(|(name, does, flaw, tells)| {
+            let expect = Expect::fail(TlsCertificate).tells(tells);
+            Script::new(name, does, says(DONE), expect).over(Layer::Tls(flaw, Twist::None))
+        })
+        .collect();
+    let good = [
+        (
+            "cert-six-others",
+            "six certificates come beside its own",
+            Flaw::Accompanied(6),
+        ),
+        (
+            "cert-deep",
+            "three authorities between its certificate and the root",
+            Flaw::Deep(3),
+        ),
+    ];
+    scripts.extend(good.into_iter().map(|(name, does, flaw)| {
+        Script::new(name, does, says(DONE), Expect::answer(200, "hi"))
+            .over(Layer::Tls(flaw, Twist::None))
+    }));
+    scripts
+}
+
+fn twisted() -> Vec<Script> {
+    let refused = |tells| Expect::fail(TlsHandshake).tells(tells);
+    let rows = [
+        (
+            "cert-absent",
+            "it sends no certificate",
+            Flaw::Absent,
+            Twist::None,
+            refused("it sent no certificate"),
+        ),
+        (
+            "tls-h2-only",
+            "it offers HTTP/2 only",
+            Flaw::None,
+            Twist::H2Only,
+            refused("HTTP/1.1"),
+        ),
+        (
+            "tls-client-certificate-1-2",
+            "it demands a client certificate, in TLS 1.2",
+            Flaw::None,
+            Twist::ClientCertificate12,
+            refused("client certificate"),
+        ),
+        (
+            "tls-client-certificate-1-3",
+            "it demands a client certificate, in TLS 1.3",
+            Flaw::None,
+            Twist::ClientCertificate13,
+            refused("client certificate"),
+        ),
+        (
+            "tls-silent-in-handshake",
+            "it falls silent in the middle of its handshake",
+            Flaw::None,
+            Twist::SilentAfter(100),
+            Expect::fail(TlsTimeout),
+        ),
+        (
+            "tls-1-2",
+            "it speaks TLS 1.2 only",
+            Flaw::None,
+            Twist::Tls12,
+            Expect::answer(200, "hi"),
+        ),
+    ];
+    rows.into_iter()
+        .map(|(name, does, flaw, twist, expect)| {
+            Script::new(name, does, says(DONE), expect).over(Layer::Tls(flaw, twist))
+        })
+        .collect()
+}
+
+/// The beginning of a handshake's message (a server's hello) that claims 60 KB.
+const CLAIMS_60_KB: &[u8] = b"\x16\x03\x03\x40\x00\x02\x00\xea\x60";
+
+/// Handshakes made of bytes.
+fn raw() -> Vec<Script> {
+    use Step::{Close, Reset, Stay};
+    let hello = |bytes: Vec<u8>, then| vec![Step::Read(5), send(bytes), then];
+    let server_hello = |version: u8| {
+        let mut hello = vec![0x16, 3, version, 0, 42, 2, 0, 0, 38, 3, version];
+        hello.extend([7; 32]); // Its random bytes.
+        hello.extend([0, 0x00, 0x2f, 0]); // No session; RSA with AES-128-CBC; no compression.
+        hello
+    };
+    let rows: Vec<(&str, &str, Vec<Step>, &'static str)> = vec![
+        (
+            "tls-plain-http",
+            "it speaks plain HTTP at the port of TLS",
+            hello(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), Close),
+            "does not speak TLS",
+        ),
+        (
+            "tls-ssh",
+            "it speaks SSH at the port of TLS",
+            hello(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), Close),
+            "does not speak TLS",
+        ),
+        (
+            "tls-1-1-alert",
+            "it speaks TLS 1.1 only, and says so by an alert",
+            hello(b"\x15\x03\x02\x00\x02\x02\x46".to_vec(), Close),
+            "neither TLS 1.2 nor TLS 1.3",
+        ),
+        (
+            "tls-1-1",
+            "it answers in TLS 1.1",
+            hello(server_hello(2), Stay),
+            "neither TLS 1.2 nor TLS 1.3",
+        ),
+        (
+            "tls-ssl-3",
+            "it answers in SSL 3",
+            hello(server_hello(0), Stay),
+            "neither TLS 1.2 nor TLS 1.3",
+        ),
+        (
+            "tls-refused",
+            "it refuses the handshake by an alert",
+            hello(b"\x15\x03\x03\x00\x02\x02\x28".to_vec(), Close),
+            "refused the TLS handshake",
+        ),
+        (
+            "tls-unknown-name",
+            "it does not know the name it is asked for",
+            hello(b"\x15\x03\x03\x00\x02\x02\x70".to_vec(), Close),
+            "SNI",
+        ),
+        (
+            "tls-close",
+            "it closes in the handshake",
+            hello(vec![], Close),
+            "closed during the TLS handshake",
+        ),
+        (
+            "tls-reset",
+            "it resets in the handshake",
+            hello(vec![], Reset),
+            "reset during the TLS handshake",
+        ),
+        (
+            "tls-claims-16-mb",
+            "it begins a message of 16 MB, and goes on",
+            vec![
+                Step::Read(5),
+                send(&b"\x16\x03\x03\x40\x00\x02\xff\xff\xff"[..]),
+                repeat("\0\0\0\0\0\0\0\0"),
+            ],
+            "the TLS handshake failed",
+        ),
+        (
+            "tls-warnings",
+            "it sends warnings without end",
+            vec![Step::Read(5), repeat("\u{15}\u{3}\u{3}\0\u{2}\u{1}\u{5a}")],
+            "the TLS handshake failed",
+        ),
+        (
+            "tls-cipher-changes",
+            "it announces new ciphers without end",
+            vec![Step::Read(5), repeat("\u{14}\u{3}\u{3}\0\u{1}\u{1}")],
+            "the TLS handshake failed",
+        ),
+    ];
+    let mut scripts: Vec<Script> = rows
+        .into_iter()
+        .map(|(name, does, steps, tells)| {
+            let expect = Expect::fail(TlsHandshake).tells(tells);
+            Script::new(name, does, steps, expect).over(Layer::Raw)
+        })
+        .collect();
+    scripts.push(
+        Script::new(
+            "tls-endless-handshake",
+            "a handshake that comes a byte at a time",
+            vec![
+                send(CLAIMS_60_KB),
+                Step::Repeat(Bytes::from_static(b"\0"), Some(Duration::from_millis(400))),
+            ],
+            Expect::fail(TlsTimeout),
+        )
+        .over(Layer::Raw),
+    );
+    scripts
+}
+
+/// What goes wrong once the handshake is over is named after what it broke off.
+fn later() -> Vec<Script> {
+    use Step::{Alert, CorruptRecord, KeyUpdates, Request};
+    let head = format!("{OK}content-length: 9\r\n");
+    let body = format!("{head}\r\nhalf");
+    let fail = |reason: Reason| match reason {
+        BodyIncomplete => Expect::fail_in_body(reason),
+        _ => Expect::fail(reason),
+    };
+    let rows = vec![
+        (
+            "tls-corrupt-before-answer",
+            "a corrupt record instead of an answer",
+            vec![Request, CorruptRecord],
+            ConnectionReset,
+        ),
+        (
+            "tls-corrupt-in-head",
+            "a corrupt record in the head",
+            says_and(head.clone(), CorruptRecord),
+            ConnectionReset,
+        ),
+        (
+            "tls-corrupt-in-body",
+            "a corrupt record in the body",
+            says_and(body.clone(), CorruptRecord),
+            BodyIncomplete,
+        ),
+        (
+            "tls-alert-before-answer",
+            "a fatal alert instead of an answer",
+            vec![Request, Alert],
+            TlsHandshake,
+        ),
+        (
+            "tls-alert-in-head",
+            "a fatal alert in the head",
+            says_and(head, Alert),
+            ConnectionReset,
+        ),
+        (
+            "tls-alert-in-body",
+            "a fatal alert in the body",
+            says_and(body, Alert),
+            BodyIncomplete,
+        ),
+        (
+            "tls-key-updates",
+            "changes its keys a hundred times instead of an answer",
+            vec![Request, KeyUpdates(100)],
+            ConnectionReset,
+        ),
+        (
+            "tls-key-updates-few",
+            "changes its keys ten times, and then nothing",
+            vec![Request, KeyUpdates(10)],
+            ResponseTimeout,
+        ),
+        (
+            "tls-not-http",
+            "an SSH banner under TLS",
+            says_and("SSH-2.0-OpenSSH_9.9\r\n", Step::Stay),
+            InvalidResponse,
+        ),
+    ];
+    rows.into_iter()
+        .map(|(name, does, steps, reason)| Script::new(name, does, steps, fail(reason)).tls())
+        .collect()
+}
