@@ -3,13 +3,14 @@
 //!
 //! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
 //! it, `example` is what is published, `inbox` is a receiver that records and answers by a script,
-//! `usage` is what the service has in use, `steady` publishes at a steady pace, `wait` waits for
+//! `random` makes choices that can be made again, `usage` is what the service has in use, `steady` publishes at a steady pace, `wait` waits for
 //! something to become true.
 
 mod api;
 mod binary;
 mod example;
 mod inbox;
+mod random;
 mod service;
 mod steady;
 mod usage;
@@ -20,6 +21,7 @@ pub use binary::{Output, TempDir, program, run};
 pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify};
 pub use local_receiver::{Answer, Arrival, Authority};
+pub use random::Random;
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};
 pub use steady::{Latency, Steady};
 pub use usage::Usage;
