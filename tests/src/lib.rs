@@ -3,13 +3,15 @@
 //!
 //! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
 //! it, `example` is what is published, `inbox` is a receiver that records and answers by a script,
-//! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `usage` is what
-//! the service has in use, `wait` waits for something to become true.
+//! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `random` is
+//! choices that can be made again, `usage` is what the service has in use, `wait` waits for
+//! something to become true.
 
 mod api;
 mod binary;
 mod example;
 mod inbox;
+mod random;
 mod service;
 mod steady;
 mod storm;
@@ -21,8 +23,9 @@ pub use binary::{Output, TempDir, program, run};
 pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify};
 pub use local_receiver::{Answer, Arrival, Authority};
+pub use random::Random;
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};
 pub use steady::{Latency, Steady};
-pub use storm::{Dice, Storm, assert_arrived, assert_kept};
+pub use storm::{Storm, assert_arrived, assert_kept};
 pub use usage::Usage;
 pub use wait::{eventually, eventually_within};

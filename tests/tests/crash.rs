@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use vk_tests::{Dice, Setup, Storm, assert_arrived, assert_kept};
+use vk_tests::{Random, Setup, Storm, assert_arrived, assert_kept};
 
 const KILLS: u64 = 20;
 /// Where the moments of the kills come from.
@@ -20,9 +20,9 @@ async fn every_acknowledged_event_arrives_over_twenty_kills() -> Result<()> {
         secrets.push(team.endpoint(&inbox.url(), &[]).await?.secret);
     }
     let storm = Storm::begin(&team);
-    let mut dice = Dice(SEED);
+    let mut random = Random::new(SEED);
     for _ in 0..KILLS {
-        tokio::time::sleep(Duration::from_millis(20 + dice.below(500))).await;
+        tokio::time::sleep(Duration::from_millis(20 + random.any() % 500)).await;
         service.kill().await?;
         storm.down();
         service = setup.start(&[]).await?;

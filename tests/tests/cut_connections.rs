@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use vk_tests::{Api, Dice, OPERATOR_KEY, Setup, eventually};
+use vk_tests::{Api, OPERATOR_KEY, Random, Setup, eventually};
 
 const EVENTS: u64 = 1000;
 const PUBLISHERS: u64 = 20;
@@ -66,12 +66,12 @@ async fn an_event_sent_again_after_its_connection_broke_is_there_once() -> Resul
     let publishers: Vec<_> = (0..PUBLISHERS)
         .map(|publisher| {
             tokio::spawn(async move {
-                let mut dice = Dice(SEED + publisher);
+                let mut random = Random::new(SEED + publisher);
                 let mut ids = Vec::new();
                 for number in (publisher..EVENTS).step_by(PUBLISHERS as usize) {
                     // Once or twice in vain: before it is read, while it is written, after it is.
-                    for _ in 0..=dice.below(2) {
-                        send_and_cut(address, number, dice.below(12_000)).await?;
+                    for _ in 0..=(random.any() % 2) {
+                        send_and_cut(address, number, random.any() % 12_000).await?;
                     }
                     ids.push(send(address, number).await?);
                 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use vk_tests::{Dice, Inbox, Service, Setup, Storm, TempDir, assert_arrived, assert_kept};
+use vk_tests::{Inbox, Random, Service, Setup, Storm, TempDir, assert_arrived, assert_kept};
 
 const CUTS: u64 = 8;
 /// Where the moments of the cuts come from.
@@ -89,7 +89,7 @@ async fn live_through_cuts(
     let mut team = service.team("acme").await?;
     let secret = team.endpoint(&inbox.url(), &[]).await?.secret;
     let storm = Storm::begin_with(&team, padding);
-    let mut dice = Dice(SEED);
+    let mut random = Random::new(SEED);
     let (mut cuts_to_come, mut cuts) = (CUTS, 0);
     while cuts_to_come > 0 {
         // Where the log is to be copied, what comes after that counts.
@@ -98,7 +98,7 @@ async fn live_through_cuts(
         if padding == 0 || machine.has_copied_its_log()? {
             cuts_to_come -= 1;
         }
-        tokio::time::sleep(Duration::from_millis(100 + dice.below(700))).await;
+        tokio::time::sleep(Duration::from_millis(100 + random.any() % 700)).await;
         machine.cut(service).await?;
         storm.down();
         service = machine.start().await?;

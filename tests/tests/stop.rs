@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use vk_tests::{Dice, Setup, Storm, assert_arrived, assert_kept};
+use vk_tests::{Random, Setup, Storm, assert_arrived, assert_kept};
 
 /// Where the moments of the stops come from.
 const SEED: u64 = 0x5709_2026;
@@ -19,10 +19,10 @@ async fn asked_to_stop_under_load_it_ends_in_time_and_loses_nothing() -> Result<
     let mut team = service.team("acme").await?;
     let secret = team.endpoint(&inbox.url(), &[]).await?.secret;
     let storm = Storm::begin(&team);
-    let mut dice = Dice(SEED);
+    let mut random = Random::new(SEED);
     let mut slowest = Duration::ZERO;
     for _ in 0..STOPS {
-        tokio::time::sleep(Duration::from_millis(20 + dice.below(200))).await;
+        tokio::time::sleep(Duration::from_millis(20 + random.any() % 200)).await;
         let asked = Instant::now();
         // Fails where it takes longer than the contract's 15 s, and a little.
         let (status, log) = service.terminate().await?;

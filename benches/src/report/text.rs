@@ -135,7 +135,7 @@ fn hanging(figures: &Figures) -> Option<String> {
     (!figures.hanging.is_empty()).then(|| {
         format!(
             "### One endpoint of 1,000 hanging\n\n\
-             100 teams with ten endpoints each, 1,000 events a second by a schedule, each to the ten endpoints of its team; then\n\
+             100 teams with ten endpoints each, 400 events a second by a schedule, each to the ten endpoints of its team; then\n\
              the same with one endpoint that takes requests and never answers, once it holds all the places it may.\n\
              Latencies of all others, {} spans of each by turns.{}\n\n{}",
             figures.hanging.len(),
