@@ -11,7 +11,8 @@
 //! - `log`: deliveries by any filter, `live`: as they happen, `recovery`: retries of many;
 //!   `delivery`: one of them, attempt by attempt; `advice`: what to do about a failure;
 //! - `catalog`, `debugger`, `keys`;
-//! - `words`, `harmless`, `chart`, `receivers`: how times, strangers' bytes, figures and code are shown;
+//! - `words`, `harmless`, `layout`, `chart`, `receivers`: how times, strangers' bytes, JSON, figures and code are
+//!   shown;
 //! - `assets`: the style and the script.
 
 mod add;
@@ -28,6 +29,7 @@ mod enter;
 mod form;
 mod harmless;
 mod keys;
+mod layout;
 mod live;
 mod log;
 mod receivers;
