@@ -11,6 +11,7 @@ use http::{StatusCode, Uri};
 use model::delivery::{Delivery, Status};
 use model::endpoint::Endpoint;
 use model::id::Id as _;
+use model::team::PLAN_ENDPOINTS_MAX;
 use store::PageRequest;
 
 use super::answer::{self, Frame, Tab, Trouble};
@@ -26,8 +27,8 @@ use crate::problem::Problem;
 
 /// Deliveries on a page.
 pub(super) const PER_PAGE: u32 = 25;
-/// The most endpoints a filter offers.
-const ENDPOINTS_OFFERED: u32 = 100;
+/// The most endpoints a filter offers; others can be had by their id.
+const ENDPOINTS_OFFERED: usize = 200;
 
 pub(super) fn routes() -> Router<App> {
     Router::new().route("/settings/teams/{team}/deliveries", get(show))
@@ -92,11 +93,11 @@ pub(super) async fn rows(
     Ok(deliveries.iter().map(row).collect())
 }
 
-/// The team's endpoints, for their names.
+/// All of the team's endpoints, for their names and to be retried at.
 pub(super) async fn endpoints(app: &App, visit: &Visit) -> Result<Vec<Endpoint>, Trouble> {
     let all = PageRequest {
         page: 1,
-        per_page: ENDPOINTS_OFFERED,
+        per_page: PLAN_ENDPOINTS_MAX,
     };
     Ok(app.engine.store().endpoints(visit.team.id, all).await?.rows)
 }
@@ -222,5 +223,6 @@ fn endpoint_choices(app: &App, endpoints: &[Endpoint], chosen: &str) -> Vec<Choi
             value,
         }
     };
-    endpoints.iter().map(choice).collect()
+    let offered = endpoints.iter().take(ENDPOINTS_OFFERED);
+    offered.map(choice).collect()
 }
