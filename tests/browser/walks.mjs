@@ -68,6 +68,9 @@ export const walks = {
       const text = await one.page.locator("main").textContent();
       return /\d+ failures in a row since \d\d:\d\d: connection refused/.test(text) && text.includes("100%") && text.includes("unhealthy");
     });
+    await one.page.keyboard.press("Tab");
+    await one.page.keyboard.press("Enter");
+    assert(await one.page.evaluate(() => document.activeElement.id) === "main", "the first link does not lead past the navigation");
     await one.see("used 2 of 10");
     await one.see("The latest attempt succeeded");
     const spark = await one.page.locator("svg.spark").first().getAttribute("aria-label");

@@ -81,6 +81,40 @@ async fn a_second_signal_ends_it_at_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn somebody_who_watches_the_log_does_not_hold_up_a_stop() -> Result<()> {
+    let setup = Setup::new()?;
+    let service = setup.start(&[]).await?;
+    service.team("acme").await?;
+    let operator = service.operator();
+    let link = operator
+        .call("POST", "/v1/teams/acme/settings-link", &json!({}), 201)
+        .await?;
+    let url = link.data()["url"].as_str().unwrap().to_owned();
+    let path = url.trim_start_matches(&format!("http://{}", service.address()));
+    let entered = service.stranger().send("GET", path, &[], "").await?;
+    let cookie = entered.headers["set-cookie"].to_str()?.split(';').next();
+    let mut stream = TcpStream::connect(service.address()).await?;
+    let request = format!(
+        "GET /settings/teams/acme/deliveries/live HTTP/1.1\r\nhost: {}\r\ncookie: {}\r\n\r\n",
+        service.address(),
+        cookie.unwrap()
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut first = [0; 64];
+    stream.read_exact(&mut first).await?;
+    assert!(first.starts_with(b"HTTP/1.1 200 OK"), "{first:?}");
+    let begun = Instant::now();
+    let (status, log) = service.terminate().await?;
+    assert!(status.success(), "{status}: {log}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn no_secret_no_key_and_no_query_is_in_the_log_even_at_its_chattiest() -> Result<()> {
     let setup = Setup::new()?;
     let inbox = setup.inbox().await?;

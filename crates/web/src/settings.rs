@@ -8,16 +8,18 @@
 //! - `enter`: the ways in and out; `teams`: the operator's list;
 //! - `webhooks`: the list of endpoints; `add`: a new one; `endpoint`: one of them; `changes`: what can be
 //!   done to it; `test_event`: trying it;
-//! - `log`: deliveries by any filter, `live`: as they happen, `recovery`: retries of many;
-//!   `delivery`: one of them, attempt by attempt; `advice`: what to do about a failure;
+//! - `log`: deliveries by any `filter`, `live`: as they happen, `recovery`: retries of many;
+//!   `delivery`: one of them, `attempt` by attempt; `advice`: what to do about a failure;
 //! - `catalog`, `debugger`, `keys`;
-//! - `words`, `harmless`, `chart`, `receivers`: how times, strangers' bytes, figures and code are shown;
+//! - `words`, `harmless`, `layout`, `chart`, `receivers`: how times, strangers' bytes, JSON, figures and code are
+//!   shown;
 //! - `assets`: the style and the script.
 
 mod add;
 mod advice;
 mod answer;
 mod assets;
+mod attempt;
 mod catalog;
 mod changes;
 mod chart;
@@ -25,9 +27,11 @@ mod debugger;
 mod delivery;
 mod endpoint;
 mod enter;
+mod filter;
 mod form;
 mod harmless;
 mod keys;
+mod layout;
 mod live;
 mod log;
 mod receivers;

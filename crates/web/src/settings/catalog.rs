@@ -15,6 +15,9 @@ use super::test_event::{example, path_for};
 use super::words::{Badge, name_of};
 use crate::App;
 
+/// The most endpoints that a type's page lists.
+const RECEIVERS: usize = 100;
+
 pub(super) fn routes() -> Router<App> {
     Router::new()
         .route("/settings/teams/{team}/events", get(list))
@@ -129,7 +132,7 @@ async fn show(
         fields: fields(&known.schema),
         example: example(&app, &name).unwrap_or_default(),
         schema: serde_json::to_string_pretty(&known.schema).unwrap_or_default(),
-        receivers: all.iter().map(receiver).collect(),
+        receivers: all.iter().take(RECEIVERS).map(receiver).collect(),
         can_write: visit.can_write,
         name: name.clone(),
         base: base.clone(),

@@ -21,8 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::answer::Trouble;
+use super::filter::{Asked, Filter};
 use super::form::Form;
-use super::log::{Asked, Filter, LogRows, PER_PAGE, endpoints, rows};
+use super::log::{LogRows, PER_PAGE, endpoints, rows};
 use super::session::Visit;
 use crate::App;
 use crate::problem::Problem;

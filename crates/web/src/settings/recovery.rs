@@ -18,8 +18,9 @@ use model::id::{DeliveryId, EndpointId, TeamId};
 use store::{LogFilter, RetryFilter};
 
 use super::answer::{self, Frame, Tab, Trouble};
+use super::filter::Asked;
 use super::form::Form;
-use super::log::{Asked, endpoints};
+use super::log::endpoints;
 use super::session::{Change, Visit};
 use super::words;
 use crate::App;

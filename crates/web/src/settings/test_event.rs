@@ -16,6 +16,7 @@ use super::answer::{self, Frame, Tab, Trouble};
 use super::delivery;
 use super::endpoint::{Head, find};
 use super::form::Form;
+use super::layout::laid_out;
 use super::session::{Change, Named, Visit};
 use crate::App;
 use crate::problem::Problem;
@@ -39,8 +40,7 @@ pub(super) fn type_options(app: &App, subscription: &Subscription) -> Vec<String
 /// A type's example as people like to read it.
 pub(super) fn example(app: &App, name: &str) -> Option<String> {
     let known = app.catalog.get(name)?;
-    let value: serde_json::Value = serde_json::from_str(known.example.get()).ok()?;
-    serde_json::to_string_pretty(&value).ok()
+    Some(laid_out(known.example.get()))
 }
 
 #[derive(Template)]

@@ -1,0 +1,251 @@
+//! Hides what is known of one attempt: exactly what was sent, what came back, and where the time went.
+
+use bytes::Bytes;
+use model::attempt::Attempt;
+use model::delivery::Delivery;
+use model::endpoint::Endpoint;
+
+use super::advice::{Advice, advice};
+use super::harmless::harmless;
+use super::words::{self, Prose, When, millis};
+use crate::App;
+
+/// How much of a body is in the page; all of it is one click away.
+const BODY_SHOWN: usize = 6 * 1024;
+/// How much of a response's headers is in the page, in all.
+const HEADERS_SHOWN: usize = 4 * 1024;
+/// A delivery with what belongs to it.
+pub(super) struct Found {
+    pub(super) delivery: Delivery,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) body: Bytes,
+    pub(super) endpoint: Option<Endpoint>,
+}
+
+/// All that is known of one attempt.
+pub(super) struct Detail {
+    pub(super) number: u32,
+    pub(super) class: &'static str,
+    pub(super) heading: String,
+    pub(super) detail: Option<Prose>,
+    pub(super) started: When,
+    pub(super) took: String,
+    pub(super) address: Option<String>,
+    pub(super) phases: Vec<Phase>,
+    pub(super) request_headers: Vec<(String, String)>,
+    pub(super) curl: Option<String>,
+    pub(super) response: Option<Answered>,
+    pub(super) advice: Option<Advice>,
+}
+
+/// A part of the time that an attempt took.
+pub(super) struct Phase {
+    pub(super) name: &'static str,
+    pub(super) took: String,
+    /// Where it stands in a bar of 1000.
+    pub(super) from: u64,
+    pub(super) wide: u64,
+    pub(super) class: &'static str,
+}
+
+/// What came back.
+pub(super) struct Answered {
+    pub(super) status: u16,
+    pub(super) name: &'static str,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) all_headers: bool,
+    pub(super) body: String,
+    pub(super) whole: bool,
+    pub(super) size: String,
+    pub(super) raw: String,
+}
+
+/// What was sent, the same in every attempt.
+pub(super) struct Sent {
+    pub(super) url: String,
+    pub(super) body: String,
+    pub(super) whole: bool,
+    pub(super) size: String,
+    pub(super) raw: String,
+    /// Whether headers are shown as sent: not where the endpoint was changed since.
+    pub(super) exact: bool,
+}
+
+pub(super) fn class_of(attempt: &Attempt) -> &'static str {
+    if attempt.reason.is_none() {
+        "good"
+    } else {
+        "bad"
+    }
+}
+
+/// How an attempt ended, in a word or two.
+pub(super) fn outcome(attempt: &Attempt) -> String {
+    match (attempt.status_code, attempt.reason) {
+        (Some(status), _) => {
+            let name = http::StatusCode::from_u16(status).ok();
+            let name = name
+                .and_then(|code| code.canonical_reason())
+                .unwrap_or_default();
+            format!("{status} {name}").trim_end().to_owned()
+        }
+        (None, Some(reason)) => words::reason(reason),
+        (None, None) => "delivered".to_owned(),
+    }
+}
+
+pub(super) fn sent(found: &Found, path: &str) -> Sent {
+    let (body, whole) = harmless(&found.body, BODY_SHOWN);
+    Sent {
+        url: found
+            .endpoint
+            .as_ref()
+            .map_or_else(String::new, |one| one.url.clone()),
+        body,
+        whole,
+        size: words::counted(found.body.len() as u64, "byte", "bytes"),
+        raw: format!("{path}/request.txt"),
+        exact: found.endpoint.is_some(),
+    }
+}
+
+pub(super) fn detail(
+    app: &App,
+    found: &Found,
+    attempt: &Attempt,
+    path: &str,
+    sent: &Sent,
+) -> Detail {
+    let now = app.engine.clock().now();
+    let headers = request_headers(app, found, attempt);
+    Detail {
+        number: attempt.number,
+        class: class_of(attempt),
+        heading: outcome(attempt),
+        detail: attempt
+            .detail
+            .as_ref()
+            .map(|text| Prose::of(&harmless(text.as_bytes(), 2000).0)),
+        started: When::of(attempt.started_at, now),
+        took: millis(attempt.duration_ms),
+        address: attempt.remote_addr.map(|address| address.to_string()),
+        phases: phases(attempt),
+        curl: (!headers.is_empty()).then(|| curl(sent, &headers, found)),
+        request_headers: headers,
+        response: answered(attempt, path),
+        advice: advice(attempt),
+    }
+}
+
+/// The headers as they were sent: made again from the same parts. Where the endpoint was changed after
+/// the attempt its secret or URL may be another, and nothing is shown rather than something wrong.
+fn request_headers(app: &App, found: &Found, attempt: &Attempt) -> Vec<(String, String)> {
+    let Some(endpoint) = &found.endpoint else {
+        return Vec::new();
+    };
+    if endpoint.updated_at > attempt.started_at {
+        return Vec::new();
+    }
+    let sent = app
+        .engine
+        .headers_of(endpoint, &found.delivery, &found.body, attempt.started_at);
+    let host = url::Url::parse(&endpoint.url).ok();
+    let host = host.map(|url| url[url::Position::BeforeHost..url::Position::AfterPort].to_owned());
+    let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.to_string(), value)
+    };
+    let mut headers = vec![("host".to_owned(), host.unwrap_or_default())];
+    headers.extend(sent.iter().map(text));
+    headers.push(("content-length".to_owned(), found.body.len().to_string()));
+    headers
+}
+
+/// A command that sends the same request once more.
+fn curl(sent: &Sent, headers: &[(String, String)], found: &Found) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let mut command = format!("curl -i -X POST {}", quoted(&sent.url));
+    let own = headers
+        .iter()
+        .filter(|(name, _)| name != "host" && name != "content-length");
+    for (name, value) in own {
+        command.push_str(&format!(
+            " \\\n  -H {}",
+            quoted(&format!("{name}: {value}"))
+        ));
+    }
+    let body = match std::str::from_utf8(&found.body) {
+        Ok(body) if sent.whole => quoted(body),
+        // Too long for a line: the file that the link beside it gives.
+        _ => "@request.txt".to_owned(),
+    };
+    command.push_str(&format!(" \\\n  --data-binary {body}"));
+    command
+}
+
+fn phases(attempt: &Attempt) -> Vec<Phase> {
+    let timings = &attempt.timings;
+    let parts = [
+        ("DNS", timings.dns_ms, "dns"),
+        ("Connect", timings.connect_ms, "connect"),
+        ("TLS", timings.tls_ms, "tls"),
+        ("First byte", timings.first_byte_ms, "first"),
+    ];
+    let known: u64 = parts
+        .iter()
+        .filter_map(|(_, took, _)| *took)
+        .map(u64::from)
+        .sum();
+    let rest = u64::from(attempt.duration_ms).saturating_sub(known);
+    let all = (known + rest).max(1);
+    let mut before = 0;
+    let mut phases = Vec::new();
+    let parts = parts
+        .into_iter()
+        .filter_map(|(name, took, class)| Some((name, took?, class)));
+    let rest = u32::try_from(rest).unwrap_or(u32::MAX);
+    let rest = Some(("Rest", rest, "rest")).filter(|_| rest > 0 || known == 0);
+    for (name, took, class) in parts.chain(rest) {
+        let wide = u64::from(took) * 1000 / all;
+        phases.push(Phase {
+            name,
+            took: millis(took),
+            from: before,
+            wide,
+            class,
+        });
+        before += wide;
+    }
+    phases
+}
+
+fn answered(attempt: &Attempt, path: &str) -> Option<Answered> {
+    let status = attempt.status_code?;
+    let name = http::StatusCode::from_u16(status).ok();
+    let mut left = HEADERS_SHOWN;
+    let mut headers = Vec::new();
+    let mut all_headers = true;
+    for (name, value) in &attempt.response_headers {
+        let Some(rest) = left.checked_sub(name.len() + value.len() + 64) else {
+            all_headers = false;
+            continue;
+        };
+        left = rest;
+        let text = |text: &str| harmless(text.as_bytes(), HEADERS_SHOWN).0;
+        headers.push((text(name), text(value)));
+    }
+    let body = attempt.response_body.as_deref().unwrap_or_default();
+    let (shown, whole) = harmless(body, BODY_SHOWN);
+    Some(Answered {
+        status,
+        name: name
+            .and_then(|code| code.canonical_reason())
+            .unwrap_or_default(),
+        headers,
+        all_headers,
+        body: shown,
+        whole,
+        size: words::counted(body.len() as u64, "byte", "bytes"),
+        raw: format!("{path}/response.txt?attempt={}", attempt.number),
+    })
+}
