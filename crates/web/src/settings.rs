@@ -10,7 +10,7 @@
 //!   done to it; `test_event`: trying it;
 //! - `log`: deliveries by any `filter`, `live`: as they happen, `recovery`: retries of many;
 //!   `delivery`: one of them, `attempt` by attempt; `advice`: what to do about a failure;
-//! - `catalog`, `debugger`, `keys`;
+//! - `catalog`, `debugger`, `keys`, `history`;
 //! - `words`, `harmless`, `layout`, `chart`, `receivers`: how times, strangers' bytes, JSON, figures and code are
 //!   shown;
 //! - `assets`: the style and the script.
@@ -30,6 +30,7 @@ mod enter;
 mod filter;
 mod form;
 mod harmless;
+mod history;
 mod keys;
 mod layout;
 mod live;
@@ -70,6 +71,7 @@ pub(crate) fn routes() -> Router<App> {
         .merge(catalog::routes())
         .merge(debugger::routes())
         .merge(keys::routes())
+        .merge(history::routes())
         .route("/settings/{*nothing}", get(nothing).post(nothing))
 }
 

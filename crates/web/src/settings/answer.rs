@@ -30,6 +30,7 @@ pub(super) enum Tab {
     Catalog,
     Debugger,
     Keys,
+    History,
 }
 
 /// The frame around a page.
@@ -103,6 +104,7 @@ impl Frame {
             Tab::Catalog => "catalog",
             Tab::Debugger => "debugger",
             Tab::Keys => "keys",
+            Tab::History => "history",
         };
         name == tab
     }

@@ -416,6 +416,7 @@ async fn another_team_s_things_are_as_if_they_were_not_there() {
         "events",
         "debugger",
         "keys",
+        "history",
         &format!("webhooks/{endpoint}"),
         &format!("deliveries/{delivery}"),
     ] {

@@ -55,6 +55,7 @@ async fn every_page_is_small_strict_and_shows_strangers_text_as_text() {
         "events/deal_room.viewed".into(),
         "debugger".into(),
         "keys".into(),
+        "history".into(),
     ];
     pages.extend(
         deliveries
@@ -265,4 +266,52 @@ async fn pages_are_quick_where_the_log_is_long() {
             "{page} took {fastest:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_says_who_changed_what_in_pages() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let endpoint = rig.endpoint(&team, "ok").await;
+    let browser = Browser::of(&rig, "acme").await;
+    let first = browser.get(&format!("{BASE}/history")).await;
+    assert_page(&first, StatusCode::OK);
+    for words in [
+        "The operator",
+        "made the team",
+        "made the API key",
+        "added the endpoint",
+        &format!("/webhooks/{endpoint}"),
+        "eventTypes:",
+    ] {
+        assert!(first.text().contains(words), "{words} in {}", first.text());
+    }
+    assert!(!first.text().contains("Older"), "it is all there is");
+    let path = format!("/v1/webhook-endpoints/{endpoint}");
+    for number in 0..60 {
+        let body = json!({"description": format!("number {number}")});
+        let changed = rig
+            .call("PATCH", &path)
+            .key(&team.key)
+            .json(&body)
+            .send()
+            .await;
+        assert_eq!(changed.status, StatusCode::OK);
+    }
+    let newest = browser.get(&format!("{BASE}/history")).await;
+    assert!(
+        newest.text().contains("number 58 → number 59"),
+        "{}",
+        newest.text()
+    );
+    let (_, rest) = newest.text().split_once("history?cursor=").unwrap();
+    let cursor = rest.split('"').next().unwrap();
+    let older = browser
+        .get(&format!("{BASE}/history?cursor={cursor}"))
+        .await;
+    assert_page(&older, StatusCode::OK);
+    assert!(older.text().contains("number 8 → number 9") && older.text().contains("made the team"));
+    assert!(!older.text().contains("number 58 → number 59"));
+    let wrong = browser.get(&format!("{BASE}/history?cursor=x")).await;
+    assert_eq!(wrong.status, StatusCode::NOT_FOUND);
 }

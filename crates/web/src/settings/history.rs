@@ -1,0 +1,161 @@
+//! Hides how the audit log becomes a page: who changed what, in words, newest first.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use http::Uri;
+use model::audit::{Action, Actor, AuditEntry, Subject};
+use model::id::{AuditId, EndpointId, Id as _, KeyId};
+use store::PageRequest;
+
+use super::answer::{self, Frame, Tab, Trouble};
+use super::form::Form;
+use super::session::Visit;
+use super::words::{self, When};
+use crate::App;
+use crate::query::{read_cursor, write_cursor};
+
+/// Entries a page.
+const SHOWN: u32 = 50;
+
+pub(super) fn routes() -> Router<App> {
+    Router::new().route("/settings/teams/{team}/history", get(show))
+}
+
+/// What an endpoint or a key is called, and where it is looked at.
+struct Name {
+    text: String,
+    path: Option<String>,
+}
+
+struct Row {
+    at: When,
+    who: String,
+    what: &'static str,
+    name: Option<Name>,
+    /// Field, before, after.
+    changes: Vec<(String, Option<String>, Option<String>)>,
+}
+
+#[derive(Template)]
+#[template(path = "settings/history.html")]
+struct History {
+    frame: Frame,
+    base: String,
+    rows: Vec<Row>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {
+    let store = app.engine.store();
+    let query = Form::of_query(uri.query());
+    let cursor = query.text("cursor");
+    let before: Option<AuditId> = read_cursor(cursor, store.codec());
+    if before.is_none() && !cursor.is_empty() {
+        return Err(Trouble::Missing);
+    }
+    let team = visit.team.id;
+    let mut entries = store.audit_log(team, before, SHOWN + 1).await?;
+    let more = entries.len() > SHOWN as usize;
+    entries.truncate(SHOWN as usize);
+    let next = entries.last().filter(|_| more);
+    let next = next.map(|last| write_cursor(last.id, store.codec()));
+    let names = Names::of(&app, &visit).await?;
+    let now = app.engine.clock().now();
+    let row = |entry: AuditEntry| Row {
+        at: When::of(entry.id.created_at(), now),
+        who: names.who(entry.actor),
+        what: sentence(entry.action),
+        name: names.subject(entry.subject),
+        changes: entry
+            .changes
+            .into_iter()
+            .map(|change| (change.field, change.from, change.to))
+            .collect(),
+    };
+    let page = History {
+        frame: Frame::of(&app, &visit, Tab::History, "History"),
+        base: visit.base(),
+        rows: entries.into_iter().map(row).collect(),
+        is_first: before.is_none(),
+        next,
+    };
+    Ok(answer::ok(&page))
+}
+
+/// What was done, for whoever reads the page.
+fn sentence(action: Action) -> &'static str {
+    match action {
+        Action::TeamCreated => "made the team",
+        Action::TeamUpdated => "changed the team",
+        Action::TeamDeleted => "deleted the team",
+        Action::EndpointCreated => "added the endpoint",
+        Action::EndpointUpdated => "changed the endpoint",
+        Action::SecretRotated => "rotated the secret of",
+        Action::EndpointDeleted => "deleted the endpoint",
+        Action::KeyCreated => "made the API key",
+        Action::KeyDeleted => "revoked the API key",
+    }
+}
+
+/// What the team's endpoints and keys are called, as far as they are still there.
+struct Names {
+    base: String,
+    endpoints: HashMap<EndpointId, (String, String)>,
+    keys: HashMap<KeyId, String>,
+}
+
+impl Names {
+    async fn of(app: &App, visit: &Visit) -> Result<Self, Trouble> {
+        let all = PageRequest {
+            page: 1,
+            per_page: 100,
+        };
+        let store = app.engine.store();
+        let endpoints = store.endpoints(visit.team.id, all).await?;
+        let keys = app.engine.keys(visit.team.id, all).await?;
+        let endpoint = |endpoint: &model::endpoint::Endpoint| {
+            let uuid = store.codec().uuid(endpoint.id).to_string();
+            (endpoint.id, (uuid, words::name_of(endpoint).to_owned()))
+        };
+        Ok(Self {
+            base: visit.base(),
+            endpoints: endpoints.rows.iter().map(endpoint).collect(),
+            keys: keys
+                .rows
+                .into_iter()
+                .map(|key| (key.id, key.name))
+                .collect(),
+        })
+    }
+
+    fn who(&self, actor: Actor) -> String {
+        match actor {
+            Actor::Operator => "The operator".to_owned(),
+            Actor::Session => "Somebody at these pages".to_owned(),
+            Actor::Key(key) => match self.keys.get(&key) {
+                Some(name) => format!("The API key {name}"),
+                None => "An API key that is gone".to_owned(),
+            },
+        }
+    }
+
+    fn subject(&self, subject: Subject) -> Option<Name> {
+        match subject {
+            Subject::Team(_) => None,
+            Subject::Endpoint(id) => self.endpoints.get(&id).map(|(uuid, name)| Name {
+                text: name.clone(),
+                path: Some(format!("{}/webhooks/{uuid}", self.base)),
+            }),
+            Subject::Key(id) => self.keys.get(&id).map(|name| Name {
+                text: name.clone(),
+                path: None,
+            }),
+        }
+    }
+}
