@@ -19,7 +19,7 @@ use crate::script::Step;
 /// How long a receiver that stays or freezes keeps its connection at most.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long what was sent is given to arrive and to be read.
-const SETTLING: Duration = Duration::from_secs(1);
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Listens on a loopback port and runs `script` on each connection, with its number from 0. For
 /// what a script cannot say.
