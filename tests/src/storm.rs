@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::{Api, Inbox, eventually_within, verify};
+use crate::{Api, Inbox, eventually, eventually_within, verify};
 
 const PUBLISHERS: usize = 4;
 
@@ -53,6 +53,16 @@ impl Storm {
             weather,
             publishers,
         }
+    }
+
+    /// Waits until so many more events were acknowledged: on a slow machine, too, there is something to lose.
+    pub async fn progress(&self, more: usize) {
+        let acknowledged = || locked(&self.weather.acknowledged).len();
+        let wanted = acknowledged() + more;
+        eventually("events are acknowledged", async || {
+            (acknowledged() >= wanted).then_some(())
+        })
+        .await;
     }
 
     /// No service is up.

@@ -98,7 +98,8 @@ async fn live_through_cuts(
         if padding == 0 || machine.has_copied_its_log()? {
             cuts_to_come -= 1;
         }
-        tokio::time::sleep(Duration::from_millis(100 + random.any() % 700)).await;
+        storm.progress(10).await;
+        tokio::time::sleep(Duration::from_millis(random.any() % 700)).await;
         machine.cut(service).await?;
         storm.down();
         service = machine.start().await?;
