@@ -38,7 +38,6 @@ pub(super) struct Fields {
 
 pub(super) struct Category {
     pub(super) name: String,
-    pub(super) whole: bool,
     pub(super) types: Vec<TypeChoice>,
 }
 
@@ -63,7 +62,6 @@ impl Fields {
                 .collect();
             Category {
                 name: name.to_owned(),
-                whole: types.iter().all(|known| known.chosen),
                 types,
             }
         });
@@ -89,10 +87,17 @@ impl Fields {
 
 /// The events that a form chooses: all, or whole categories and single types.
 pub(super) fn chosen_events(app: &App, form: &Form) -> Result<Subscription, Problem> {
+    let whole = form.all("category");
     if form.text("events") != "some" {
+        if !whole.is_empty() || !form.all("type").is_empty() {
+            return Err(Problem::InvalidRequest(
+                "Both all events and single ones are chosen. Untick the single ones, or choose \
+                 \u{201c}Chosen events\u{201d}."
+                    .into(),
+            ));
+        }
         return Ok(Subscription::All);
     }
-    let whole = form.all("category");
     let of_categories = app.catalog.types().iter();
     let of_categories = of_categories.filter(|known| whole.contains(&known.category.as_str()));
     let mut names: Vec<String> = of_categories.map(|known| known.name.to_string()).collect();

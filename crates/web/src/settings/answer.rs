@@ -239,7 +239,8 @@ impl IntoResponse for Trouble {
                 problem.status(),
                 "That did not work",
                 problem.sentence(),
-                false,
+                // Another key may do it.
+                matches!(problem, Problem::Forbidden(_) | Problem::PaymentRequired),
             ),
         };
         let message = Message {

@@ -183,12 +183,19 @@ struct FirstRun {
     problem: Option<String>,
 }
 
-/// Whether a first run's link works; it is used up only by making the team.
+/// Whether a first run's link works: as long as there is no team, and until it has made one.
 async fn check_first_run(app: &App, token: &str) -> Result<(), Trouble> {
     let now = app.engine.clock().now();
     let store = app.engine.store();
     let found = store.token(TokenKind::FirstRun, token::hash(token), now);
-    found.await?.map(|_| ()).ok_or(Trouble::LinkOver)
+    let one = PageRequest {
+        page: 1,
+        per_page: 1,
+    };
+    if found.await?.is_none() || store.teams(one).await?.total > 0 {
+        return Err(Trouble::LinkOver);
+    }
+    Ok(())
 }
 
 async fn show_first_run(State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -32,6 +32,8 @@ use crate::problem::Problem;
 const LOOKED: Duration = Duration::from_secs(1);
 /// How long nothing may be said, so that nothing in between takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How often it is looked whether the session is still open. That is no use of it: who only watches is idle.
+const CHECKED: Duration = Duration::from_secs(5);
 /// How long one connection lasts; the browser then comes again by itself, and is asked again who it is.
 const LASTS: Duration = Duration::from_secs(10 * 60);
 /// How many may watch at once. The others see the page as it was when they loaded it.
@@ -61,6 +63,8 @@ struct Watching {
     /// What was sent last.
     sent: [u8; 32],
     spoke: Instant,
+    /// When the session was looked at last.
+    checked: Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -82,6 +86,7 @@ async fn watch(
         until: now + LASTS,
         sent: [0; 32],
         spoke: now,
+        checked: now,
         _place: place,
     };
     let headers = [
@@ -109,6 +114,14 @@ impl Watching {
             if Instant::now() >= self.until {
                 return None;
             }
+            if self.checked.elapsed() >= CHECKED {
+                self.checked = Instant::now();
+                if !self.visit.lasts(&self.parts.headers, &self.app).await {
+                    self.until = Instant::now();
+                    // Said, and the browser then does not come again by itself.
+                    return Some(event("over", "You are not signed in any more."));
+                }
+            }
             // A log that cannot be read now is looked at again a second later.
             if let Ok(html) = self.look().await {
                 let hash: [u8; 32] = Sha256::digest(html.as_bytes()).into();
@@ -120,15 +133,7 @@ impl Watching {
             }
             if self.spoke.elapsed() >= SILENCE {
                 self.spoke = Instant::now();
-                let still = Visit::from_request_parts(&mut self.parts, &self.app).await;
-                // Said, and the browser then does not come again by itself.
-                return Some(match still {
-                    Ok(_) => Bytes::from_static(b": still here\n\n"),
-                    Err(_) => {
-                        self.until = Instant::now();
-                        event("over", "You are not signed in any more.")
-                    }
-                });
+                return Some(Bytes::from_static(b": still here\n\n"));
             }
             tokio::time::sleep(LOOKED).await;
         }

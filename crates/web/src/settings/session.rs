@@ -100,10 +100,15 @@ impl Jar {
         self.get(self.session(), headers)
     }
 
-    /// What forms may carry of who came with these headers: what follows from the session, or from knocking.
-    pub(super) fn csrf(self, headers: &HeaderMap) -> impl Iterator<Item = String> {
-        let tokens = [self.session(), self.knocking()].map(|name| self.get(name, headers));
-        tokens.into_iter().flatten().map(|token| csrf_of(&token))
+    /// What a form has to carry of who came with these headers: what follows from the session, and where one
+    /// signs in (`at_the_door`), from knocking.
+    pub(super) fn csrf(self, headers: &HeaderMap, at_the_door: bool) -> Option<String> {
+        let name = if at_the_door {
+            self.knocking()
+        } else {
+            self.session()
+        };
+        self.get(name, headers).map(|token| csrf_of(&token))
     }
 
     /// A new token for who is about to sign in, as a cookie, and what the form then carries. A session that
@@ -225,6 +230,27 @@ impl Visit {
     /// What the paths of the team's pages begin with. A team's id outside needs no escaping.
     pub(super) fn base(&self) -> String {
         format!("/settings/teams/{}", self.team.external_id)
+    }
+
+    /// Whether the session of these headers is still open, and still may look at this team. Does not prolong it.
+    pub(super) async fn lasts(&self, headers: &HeaderMap, app: &App) -> bool {
+        let Some(token) = app.jar().token(headers) else {
+            return false;
+        };
+        let (now, store) = (app.engine.clock().now(), app.engine.store());
+        let session = store.session(token::hash(&token), now).await;
+        let session = match session {
+            Ok(session) => session,
+            // It cannot be asked now; it is asked again soon.
+            Err(_) => return true,
+        };
+        match session.and_then(|session| who(app, &session)) {
+            None => false,
+            Some(Who::Operator) => app.engine.team_by_id(self.team.id).is_some(),
+            Some(Who::Of { team, scopes, .. }) => {
+                team.id == self.team.id && scopes.has(Scope::Read)
+            }
+        }
     }
 
     /// What is changed by whoever is here.
@@ -355,10 +381,11 @@ mod tests {
         headers.insert(COOKIE, cookies.parse().unwrap());
         let tokens = (https.token(&headers), http.token(&headers));
         assert_eq!(tokens, (Some("y".into()), Some("x".into())));
-        let csrf = |jar: Jar| jar.csrf(&headers).collect::<Vec<_>>();
+        let csrf = |jar: Jar| jar.csrf(&headers, false);
         assert_eq!(
             (csrf(https), csrf(http)),
-            (vec![csrf_of("y")], vec![csrf_of("x")])
+            (Some(csrf_of("y")), Some(csrf_of("x")))
         );
+        assert_eq!(http.csrf(&headers, true), None, "nobody knocked");
     }
 }
