@@ -98,7 +98,12 @@ pub async fn first_run_link(engine: &Engine) -> Result<Option<String>, String> {
 
 /// Trades a link for a session. Opening it uses it up; asking only for its head, as previews of
 /// links do, does not.
-async fn enter(State(app): State<App>, method: Method, uri: Uri) -> Result<Response, Trouble> {
+async fn enter(
+    State(app): State<App>,
+    method: Method,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Trouble> {
     let query = Form::of_query(uri.query());
     let hash = token::hash(query.raw("token"));
     let now = app.engine.clock().now();
@@ -110,6 +115,8 @@ async fn enter(State(app): State<App>, method: Method, uri: Uri) -> Result<Respo
     }
     let team = store.take_token(TokenKind::SettingsLink, hash, now).await?;
     let team = team.ok_or(Trouble::LinkOver)?;
+    // The browser forgets the session it had, so nobody else shall have it either.
+    session::close(&app, &headers).await?;
     let cookies = session::open(&app, Opener::Link(team)).await?;
     Ok(with_cookies(answer::to("/settings"), &cookies))
 }

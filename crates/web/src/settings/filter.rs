@@ -193,9 +193,20 @@ impl Filter {
                 .into_iter()
                 .collect());
         }
-        let mut page = store.delivery_log(team, &self.log, before, limit).await?;
-        page.retain(|delivery| self.begins_so(delivery, app));
-        Ok(page)
+        let (mut found, mut position) = (Vec::new(), before);
+        // A beginning longer than an id's time lets through only some of a millisecond's deliveries, so
+        // there may be more behind a page of which it lets through few.
+        loop {
+            let page = store.delivery_log(team, &self.log, position, limit);
+            let page = page.await?;
+            let is_last = page.len() < limit as usize;
+            position = page.last().map(|delivery| delivery.id);
+            found.extend(page.into_iter().filter(|one| self.begins_so(one, app)));
+            if is_last || found.len() >= limit as usize {
+                found.truncate(limit as usize);
+                return Ok(found);
+            }
+        }
     }
 
     /// Whether dead letters of it can be retried together: not where it is about single deliveries, or

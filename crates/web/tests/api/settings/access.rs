@@ -500,3 +500,15 @@ async fn a_plan_without_webhooks_has_no_pages() {
     let browser = Browser::of(&rig, "acme").await;
     assert_page(&browser.get(HOME).await, StatusCode::PAYMENT_REQUIRED);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_link_ends_the_session_that_the_browser_had() {
+    let rig = Rig::new().await;
+    rig.team("acme").await;
+    rig.team("other").await;
+    let browser = Browser::of(&rig, "acme").await;
+    assert_eq!(browser.get(HOME).await.status, StatusCode::OK);
+    let entered = browser.get(&link(&rig, "other").await).await;
+    assert_eq!(entered.status, StatusCode::SEE_OTHER, "{}", entered.text());
+    assert_eq!(browser.get(HOME).await.status, StatusCode::UNAUTHORIZED);
+}

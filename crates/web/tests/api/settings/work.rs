@@ -532,3 +532,28 @@ async fn the_catalog_shows_every_type_and_who_gets_it() {
         }
     }
 }
+
+/// A batch's deliveries are of one millisecond: their ids differ only behind the first twelve digits.
+#[tokio::test(start_paused = true)]
+async fn a_long_beginning_of_an_id_finds_it_among_those_of_its_millisecond() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    rig.endpoint(&team, "ok").await;
+    let events: Vec<_> = (0..60).map(|_| crate::rig::link_expired("batch")).collect();
+    let batch = rig.call("POST", "/v1/events/batch").key(&team.key);
+    let made = batch.json(&json!({"events": events})).send().await;
+    assert_eq!(made.status, StatusCode::ACCEPTED, "{}", made.text());
+    let browser = Browser::of(&rig, "acme").await;
+    for event in [0, 30, 59] {
+        let event = made.data()[event]["id"].as_str().unwrap().to_owned();
+        let delivery = rig.deliveries_of(&team, &event).await.remove(0);
+        let log = format!("{BASE}/deliveries?id={}", &delivery[..30]);
+        let found = browser.get(&log).await;
+        assert_eq!(
+            found.text().matches("<tr data-id=").count(),
+            1,
+            "{delivery}"
+        );
+        assert!(found.text().contains(&delivery), "{delivery}");
+    }
+}
