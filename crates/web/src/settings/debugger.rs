@@ -17,6 +17,7 @@ use super::harmless::harmless;
 use super::session::Visit;
 use super::words::{Prose, name_of};
 use crate::App;
+use model::time::Timestamp;
 
 /// How much of two bodies is shown around where they begin to differ.
 const AROUND: usize = 48;
@@ -231,7 +232,10 @@ async fn known(
     let [unix, windows] = bodies(form.raw("body"));
     let body_same = unix == event.body || windows == event.body;
     let (secret_good, secret) = match &endpoint {
-        Some(endpoint) => about_secret(endpoint, form.raw("secret")),
+        Some(endpoint) => {
+            let now = app.engine.clock().now();
+            about_secret(endpoint, form.raw("secret"), now)
+        }
         None => (
             false,
             "Its endpoint was deleted, and its secret with it.".to_owned(),
@@ -248,22 +252,23 @@ async fn known(
 }
 
 /// Whether a secret is an endpoint's.
-fn about_secret(endpoint: &Endpoint, given: &str) -> (bool, String) {
+fn about_secret(endpoint: &Endpoint, given: &str, now: Timestamp) -> (bool, String) {
     let secrets = &endpoint.secrets;
     let name = name_of(endpoint);
     if secrets.current.expose() == given {
         return (true, format!("The secret is the current one of {name}."));
     }
-    if secrets
-        .previous
-        .iter()
-        .any(|(old, _)| old.expose() == given)
-    {
+    let mut previous = secrets.previous.iter();
+    if let Some((_, end)) = previous.find(|(old, _)| old.expose() == given) {
         let sentence = "The secret is one that was replaced at";
-        return (
-            true,
-            format!("{sentence} {name}, and is still in use until it expires."),
-        );
+        return if *end > now {
+            let sentence = format!("{sentence} {name}, and is still in use until it expires.");
+            (true, sentence)
+        } else {
+            let sentence =
+                format!("{sentence} {name}, and is not in use any more: use the new one.");
+            (false, sentence)
+        };
     }
     if secrets.current.expose() == given.trim() {
         let sentence = "The secret has spaces or a line end around it; without them it is that of";

@@ -1,8 +1,9 @@
 //! Hides how the log's first page stays true while it is looked at: its rows are sent whenever they change
 //! (server-sent events), to a bounded number of watchers, until they leave or the service stops.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use askama::Template;
@@ -16,8 +17,8 @@ use futures_util::stream::{self, Stream};
 use http::Uri;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
+use model::id::TeamId;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::answer::Trouble;
@@ -39,12 +40,45 @@ const LASTS: Duration = Duration::from_secs(10 * 60);
 /// How many may watch at once. The others see the page as it was when they loaded it.
 const WATCHERS: usize = 256;
 
-/// Who watches now.
-pub(crate) struct Watchers(Arc<Semaphore>);
+/// How many of them may be of one team, so that one cannot take the places of all.
+const WATCHERS_OF_A_TEAM: usize = 32;
 
-impl Default for Watchers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(WATCHERS)))
+/// Who watches now: how many of each team.
+#[derive(Default)]
+pub(crate) struct Watchers(Arc<Mutex<HashMap<TeamId, usize>>>);
+
+/// A watcher's place, given back when it is dropped.
+struct Place {
+    watchers: Arc<Mutex<HashMap<TeamId, usize>>>,
+    team: TeamId,
+}
+
+impl Watchers {
+    /// A place for one more; none where all are taken.
+    fn place(&self, team: TeamId) -> Option<Place> {
+        let mut watching = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = watching.values().sum();
+        let own = watching.get(&team).copied().unwrap_or(0);
+        if all >= WATCHERS || own >= WATCHERS_OF_A_TEAM {
+            return None;
+        }
+        watching.insert(team, own + 1);
+        Some(Place {
+            watchers: Arc::clone(&self.0),
+            team,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut watching = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = watching.get_mut(&self.team) {
+            *own -= 1;
+            if *own == 0 {
+                watching.remove(&self.team);
+            }
+        }
     }
 }
 
@@ -65,7 +99,7 @@ struct Watching {
     spoke: Instant,
     /// When the session was looked at last.
     checked: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 async fn watch(
@@ -75,8 +109,8 @@ async fn watch(
     parts: Parts,
 ) -> Result<Response, Trouble> {
     let filter = Asked::of(&Form::of_query(uri.query())).read(&app)?;
-    let place = Arc::clone(&app.watchers.0).try_acquire_owned();
-    let place = place.map_err(|_| Problem::Unavailable)?;
+    let place = app.watchers.place(visit.team.id);
+    let place = place.ok_or(Problem::Unavailable)?;
     let now = Instant::now();
     let watching = Watching {
         app,
@@ -167,6 +201,25 @@ fn event(name: &str, data: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_team_cannot_take_the_places_of_all() {
+        let watchers = Watchers::default();
+        let take = |team| watchers.place(TeamId(team));
+        let own: Vec<_> = (0..WATCHERS_OF_A_TEAM).map(|_| take(1).unwrap()).collect();
+        assert!(take(1).is_none());
+        let others: Vec<_> = (WATCHERS_OF_A_TEAM..WATCHERS)
+            .map(|number| take(2 + number as i64).unwrap())
+            .collect();
+        assert!(take(2).is_none(), "all are taken");
+        drop(own);
+        assert!(take(1).is_some() && take(2).is_some());
+        drop(others);
+        assert!(
+            watchers.0.lock().unwrap().is_empty(),
+            "nobody is remembered"
+        );
+    }
 
     #[test]
     fn no_line_of_the_data_is_a_line_of_the_protocol() {

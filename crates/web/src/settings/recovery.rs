@@ -32,7 +32,7 @@ const COUNTED: u32 = 100_000;
 /// How many may be picked at once: a few pages of the log.
 const PICKED: usize = 200;
 /// How many recoveries are remembered, under way or over.
-const REMEMBERED: usize = 100;
+const REMEMBERED: usize = 10_000;
 
 pub(super) fn routes() -> Router<App> {
     Router::new()
@@ -65,12 +65,21 @@ struct Recovery {
 }
 
 impl Recoveries {
-    fn add(&self, recovery: &Arc<Recovery>) {
+    /// Begins one, unless the team has one under way: then that one. Of each team the latest is remembered.
+    fn begin(&self, recovery: &Arc<Recovery>) -> Result<(), Arc<Recovery>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let under_way = all
+            .iter()
+            .find(|one| one.team == recovery.team && !one.over.load(Ordering::Acquire));
+        if let Some(one) = under_way {
+            return Err(Arc::clone(one));
+        }
+        all.retain(|one| one.team != recovery.team);
         if all.len() >= REMEMBERED {
             all.pop_front();
         }
         all.push_back(Arc::clone(recovery));
+        Ok(())
     }
 
     fn find(&self, team: TeamId, name: &str) -> Option<Arc<Recovery>> {
@@ -247,8 +256,11 @@ async fn retry_all(
         over: AtomicBool::new(false),
         failure: Mutex::default(),
     });
-    app.recoveries.add(&recovery);
-    let path = format!("{}/recoveries/{}", visit.base(), recovery.name);
+    let path = |one: &Recovery| format!("{}/recoveries/{}", visit.base(), one.name);
+    if let Err(under_way) = app.recoveries.begin(&recovery) {
+        return Ok(answer::to(&path(&under_way)));
+    }
+    let path = path(&recovery);
     let endpoints: Vec<_> = concerned(&filter.log, &all).collect();
     tokio::spawn(recover(app, recovery, endpoints, retry_filter(&filter.log)));
     Ok(answer::to(&path))
