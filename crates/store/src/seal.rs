@@ -124,7 +124,10 @@ impl Keyring {
         let key = self
             .with_id(id)
             .ok_or_else(|| Unopened::UnknownKey(id.into()))?;
-        let mut bytes = BASE64.decode(text).map_err(|_| Unopened::Damaged)?;
+        let mut bytes = BASE64
+            .decode(text)
+            .map(Zeroizing::new)
+            .map_err(|_| Unopened::Damaged)?;
         let (nonce, rest) = bytes
             .split_first_chunk_mut::<NONCE_LEN>()
             .ok_or(Unopened::Damaged)?;
@@ -175,14 +178,7 @@ impl Keyring {
                 Unopened::Damaged => "a secret does not open".into(),
             })),
         };
-        let previous = read_previous(previous)?;
-        let previous = previous
-            .iter()
-            .map(|(sealed, end)| Ok((open(sealed)?, Timestamp::from_millis(*end))));
-        Ok(Secrets {
-            current: open(current)?,
-            previous: previous.collect::<Result<_, StoreError>>()?,
-        })
+        read_columns(current, previous, open)
     }
 }
 
@@ -221,12 +217,25 @@ fn bound_to(endpoint: EndpointId) -> Vec<u8> {
     [b"endpoint".as_slice(), &endpoint.0.to_be_bytes()].concat()
 }
 
-fn read_previous(text: Option<&str>) -> Result<Vec<(String, i64)>, StoreError> {
-    let Some(text) = text else {
-        return Ok(Vec::new());
+/// What an endpoint's columns hold, each text opened so.
+fn read_columns<E: From<StoreError>>(
+    current: &str,
+    previous: Option<&str>,
+    mut open: impl FnMut(&str) -> Result<Secret, E>,
+) -> Result<Secrets, E> {
+    let texts: Vec<(String, i64)> = match previous {
+        None => Vec::new(),
+        Some(previous) => serde_json::from_str(previous)
+            .map_err(|_| damaged("the previous secrets of an endpoint are not readable"))?,
     };
-    serde_json::from_str(text)
-        .map_err(|_| damaged("the previous secrets of an endpoint are not readable"))
+    let current = open(current)?;
+    let previous = texts
+        .iter()
+        .map(|(text, end)| Ok((open(text)?, Timestamp::from_millis(*end))));
+    Ok(Secrets {
+        current,
+        previous: previous.collect::<Result<_, E>>()?,
+    })
 }
 
 /// Sees that every secret in the store opens, and is sealed with the ring's current key: seals what a
@@ -305,28 +314,18 @@ impl Resealing<'_> {
     ) -> Result<Option<Secrets>, TakeUpError> {
         let bound_to = bound_to(endpoint);
         let mut is_current = true;
-        let mut open = |text: &str| -> Result<Secret, TakeUpError> {
-            match parts(text) {
-                None if self.plain_is_ours => {
-                    is_current = false;
-                    Ok(Secret::from_text(text))
-                }
-                id => {
-                    is_current &= id.is_some_and(|(id, _)| id == self.keyring.current.id);
-                    let opened = self.keyring.open(text, &bound_to)?;
-                    Ok(Secret::from_text(opened.as_str()))
-                }
+        let secrets = read_columns(current, previous, |text| match parts(text) {
+            None if self.plain_is_ours => {
+                is_current = false;
+                Ok(Secret::from_text(text))
             }
-        };
-        let opened = open(current)?;
-        let mut earlier = Vec::new();
-        for (text, end) in read_previous(previous)? {
-            earlier.push((open(&text)?, Timestamp::from_millis(end)));
-        }
-        Ok((!is_current).then_some(Secrets {
-            current: opened,
-            previous: earlier,
-        }))
+            id => {
+                is_current &= id.is_some_and(|(id, _)| id == self.keyring.current.id);
+                let opened = self.keyring.open(text, &bound_to)?;
+                Ok::<_, TakeUpError>(Secret::from_text(opened.as_str()))
+            }
+        })?;
+        Ok((!is_current).then_some(secrets))
     }
 }
 

@@ -37,7 +37,7 @@ async fn endpoint(store: &Store, team: TeamId, secrets: &Secrets) -> EndpointId 
         None,
         all,
         secrets.clone(),
-        9,
+        999,
         NOW,
     );
     made.await.unwrap().id
@@ -103,17 +103,7 @@ async fn a_new_key_takes_over_and_the_old_one_may_go() {
     let given = secrets(&["whsec_a", "whsec_b"]);
     // More than one step's worth.
     for _ in 0..600 {
-        let all = Subscription::All;
-        let made = store.by(Actor::Operator).create_endpoint(
-            team,
-            "u".into(),
-            None,
-            all,
-            given.clone(),
-            999,
-            NOW,
-        );
-        made.await.unwrap();
+        endpoint(&store, team, &given).await;
     }
     store.close().await;
     drop(store);
