@@ -149,15 +149,9 @@ async fn list(
 ) -> Result<Response, Problem> {
     let store = app.engine.store();
     let codec = store.codec();
-    // One more than the page holds, to know whether there is a page after it.
     let limit = query.per_page + 1;
     let mut entries = store.audit_log(reader.id(), query.before, limit).await?;
-    let more = entries.len() > query.per_page as usize;
-    entries.truncate(query.per_page as usize);
-    let next = entries
-        .last()
-        .filter(|_| more)
-        .map(|last| query::write_cursor(last.id, codec));
+    let next = query::cut_page(&mut entries, query.per_page, codec, |entry| entry.id);
     let entries = entries.into_iter().map(|entry| EntryView::of(entry, codec));
     Ok(render::log(entries.collect(), query.per_page, next))
 }

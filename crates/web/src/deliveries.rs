@@ -192,7 +192,6 @@ async fn list(
     let store = app.engine.store();
     let codec = store.codec();
     let mut rows = match &query.filter {
-        // One more than the page holds, to know whether there is a page after it.
         Some(filter) => {
             let limit = query.per_page + 1;
             store
@@ -201,12 +200,7 @@ async fn list(
         }
         None => Vec::new(),
     };
-    let more = rows.len() > query.per_page as usize;
-    rows.truncate(query.per_page as usize);
-    let next = rows
-        .last()
-        .filter(|_| more)
-        .map(|last| query::write_cursor(last.id, codec));
+    let next = query::cut_page(&mut rows, query.per_page, codec, |row| row.id);
     let deliveries = rows
         .iter()
         .map(|row| DeliveryView::of(row, codec))

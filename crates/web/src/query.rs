@@ -141,9 +141,23 @@ impl Query {
     }
 }
 
+/// Cuts rows that were read for a page of a log, one more than it holds, to the page; the cursor of the page
+/// after it, where there is one.
+pub(crate) fn cut_page<T, I: Id>(
+    rows: &mut Vec<T>,
+    per_page: u32,
+    codec: &IdCodec,
+    id: impl Fn(&T) -> I,
+) -> Option<String> {
+    let more = rows.len() > per_page as usize;
+    rows.truncate(per_page as usize);
+    let last = rows.last().filter(|_| more);
+    last.map(|last| write_cursor(id(last), codec))
+}
+
 /// A place in a log: after this entry. It is the entry's UUID, whose tag only we can make; it holds no
 /// filter, so it means the same place in time under any.
-pub(crate) fn write_cursor(last: impl Id, codec: &IdCodec) -> String {
+fn write_cursor(last: impl Id, codec: &IdCodec) -> String {
     URL_SAFE_NO_PAD.encode(codec.uuid(last).as_bytes())
 }
 

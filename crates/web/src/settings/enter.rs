@@ -16,7 +16,7 @@ use std::time::Duration;
 use store::{Opener, PageRequest, TokenKind};
 
 use super::answer::{self, Frame, Trouble, with_cookies};
-use super::form::{Form, host};
+use super::form::{Form, KnockingForm, host};
 use super::session::{self, Visitor, Who};
 use crate::App;
 use crate::body::check_text;
@@ -148,7 +148,10 @@ fn sign_in_page(
 }
 
 /// Trades a key for a session, which ends with the key.
-async fn sign_in(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+async fn sign_in(
+    State(app): State<App>,
+    KnockingForm(form): KnockingForm,
+) -> Result<Response, Trouble> {
     let hash = KeyHash::of(form.text("key"));
     if app.engine.bearer(&hash).is_none() {
         let sentence = "This key is not valid: it is unknown, revoked or expired. Check that you \
@@ -232,7 +235,10 @@ fn first_run_page(
 }
 
 /// Makes the first team, and signs its maker in to it.
-async fn first_run(State(app): State<App>, form: Form) -> Result<Response, Trouble> {
+async fn first_run(
+    State(app): State<App>,
+    KnockingForm(form): KnockingForm,
+) -> Result<Response, Trouble> {
     let token = form.raw("token").to_owned();
     check_first_run(&app, &token).await?;
     let made = match make_team(&app, &form).await {

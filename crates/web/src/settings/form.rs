@@ -45,15 +45,36 @@ impl Form {
     }
 }
 
-/// Where forms are sent by those who have no session yet.
-const DOORS: [&str; 2] = ["/settings/sign-in", "/settings/first-run"];
-
 impl FromRequest<App> for Form {
     type Rejection = Trouble;
 
     /// A form changes something, so it must come from a page of ours: by the origin that the browser
     /// names, and by what only our page can have put into it.
     async fn from_request(request: Request, app: &App) -> Result<Self, Trouble> {
+        let expected = app.jar().csrf(request.headers());
+        Self::proved(request, app, expected).await
+    }
+}
+
+/// A form sent by somebody who has no session yet.
+pub(super) struct KnockingForm(pub(super) Form);
+
+impl FromRequest<App> for KnockingForm {
+    type Rejection = Trouble;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Trouble> {
+        let expected = app.jar().knocking_csrf(request.headers());
+        Form::proved(request, app, expected).await.map(Self)
+    }
+}
+
+impl Form {
+    /// Reads a form that has to carry this token.
+    async fn proved(
+        request: Request,
+        app: &App,
+        expected: Option<String>,
+    ) -> Result<Self, Trouble> {
         let (parts, body) = request.into_parts();
         let is_form = parts.headers.get(CONTENT_TYPE).is_some_and(|value| {
             let text = value.to_str().unwrap_or_default();
@@ -69,8 +90,6 @@ impl FromRequest<App> for Form {
         }
         let form = Self::parse(&bytes);
         let given = form.raw("csrf").as_bytes();
-        let at_the_door = DOORS.contains(&parts.uri.path());
-        let expected = app.jar().csrf(&parts.headers, at_the_door);
         if expected.is_some_and(|one| bool::from(one.as_bytes().ct_eq(given))) {
             Ok(form)
         } else {

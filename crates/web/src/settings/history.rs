@@ -9,15 +9,17 @@ use axum::response::Response;
 use axum::routing::get;
 use http::Uri;
 use model::audit::{Action, Actor, AuditEntry, Subject};
+use model::endpoint::Endpoint;
 use model::id::{AuditId, EndpointId, Id as _, KeyId};
-use store::PageRequest;
+use model::key::ApiKey;
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::form::Form;
 use super::session::Visit;
 use super::words::{self, When};
+use super::{keys, log};
 use crate::App;
-use crate::query::{read_cursor, write_cursor};
+use crate::query::{cut_page, read_cursor};
 
 /// Entries a page.
 const SHOWN: u32 = 50;
@@ -61,10 +63,7 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
     }
     let team = visit.team.id;
     let mut entries = store.audit_log(team, before, SHOWN + 1).await?;
-    let more = entries.len() > SHOWN as usize;
-    entries.truncate(SHOWN as usize);
-    let next = entries.last().filter(|_| more);
-    let next = next.map(|last| write_cursor(last.id, store.codec()));
+    let next = cut_page(&mut entries, SHOWN, store.codec(), |entry| entry.id);
     let names = Names::of(&app, &visit).await?;
     let now = app.engine.clock().now();
     let row = |entry: AuditEntry| Row {
@@ -112,25 +111,18 @@ struct Names {
 
 impl Names {
     async fn of(app: &App, visit: &Visit) -> Result<Self, Trouble> {
-        let all = PageRequest {
-            page: 1,
-            per_page: 100,
-        };
-        let store = app.engine.store();
-        let endpoints = store.endpoints(visit.team.id, all).await?;
-        let keys = app.engine.keys(visit.team.id, all).await?;
-        let endpoint = |endpoint: &model::endpoint::Endpoint| {
-            let uuid = store.codec().uuid(endpoint.id).to_string();
+        let codec = app.engine.store().codec();
+        let endpoints = log::endpoints(app, visit).await?;
+        let keys = keys::all(app, visit).await?;
+        let endpoint = |endpoint: &Endpoint| {
+            let uuid = codec.uuid(endpoint.id).to_string();
             (endpoint.id, (uuid, words::name_of(endpoint).to_owned()))
         };
+        let key = |key: ApiKey| (key.id, key.name);
         Ok(Self {
             base: visit.base(),
-            endpoints: endpoints.rows.iter().map(endpoint).collect(),
-            keys: keys
-                .rows
-                .into_iter()
-                .map(|key| (key.id, key.name))
-                .collect(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            keys: keys.rows.into_iter().map(key).collect(),
         })
     }
 

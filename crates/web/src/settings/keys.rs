@@ -9,7 +9,7 @@ use http::{StatusCode, Uri};
 use model::id::{Id as _, KeyId};
 use model::key::{ApiKey, Scope, Scopes, TEAM_KEY_PREFIX};
 use model::time::Timestamp;
-use store::PageRequest;
+use store::{Page, PageRequest};
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::form::Form;
@@ -62,12 +62,17 @@ async fn show(
     Ok(answer::ok(&page))
 }
 
-async fn list(app: &App, visit: &Visit) -> Result<Keys, Trouble> {
+/// The team's keys: plans grant few.
+pub(super) async fn all(app: &App, visit: &Visit) -> Result<Page<ApiKey>, Trouble> {
     let all = PageRequest {
         page: 1,
         per_page: 100,
     };
-    let page = app.engine.keys(visit.team.id, all).await?;
+    Ok(app.engine.keys(visit.team.id, all).await?)
+}
+
+async fn list(app: &App, visit: &Visit) -> Result<Keys, Trouble> {
+    let page = all(app, visit).await?;
     let plan = app.engine.options().plans.get(&visit.team.plan);
     let granted = plan.map_or(0, |plan| plan.api_keys);
     let now = app.engine.clock().now();

@@ -97,6 +97,7 @@ struct Watching {
     /// What was sent last.
     sent: [u8; 32],
     spoke: Instant,
+    next_look: Instant,
     /// When the session was looked at last.
     checked: Instant,
     _place: Place,
@@ -120,6 +121,7 @@ async fn watch(
         until: now + LASTS,
         sent: [0; 32],
         spoke: now,
+        next_look: now,
         checked: now,
         _place: place,
     };
@@ -145,6 +147,9 @@ impl Watching {
     /// The next thing to say; none at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            // However much there was to say: it is looked no more often than that.
+            tokio::time::sleep_until(self.next_look).await;
+            self.next_look = Instant::now() + LOOKED;
             if Instant::now() >= self.until {
                 return None;
             }
@@ -169,7 +174,6 @@ impl Watching {
                 self.spoke = Instant::now();
                 return Some(Bytes::from_static(b": still here\n\n"));
             }
-            tokio::time::sleep(LOOKED).await;
         }
     }
 

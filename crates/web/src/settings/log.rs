@@ -23,7 +23,7 @@ use super::test_event::names;
 use super::words::{self, Badge, When, millis, spaced};
 use crate::App;
 use crate::problem::Problem;
-use crate::query::{read_cursor, write_cursor};
+use crate::query::{cut_page, read_cursor};
 
 /// Deliveries on a page.
 pub(super) const PER_PAGE: u32 = 25;
@@ -156,12 +156,8 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
     }
     let all = endpoints(&app, &visit).await?;
     let mut page = filter.page(&app, &visit, before, PER_PAGE + 1).await?;
-    let more = page.len() > PER_PAGE as usize;
-    page.truncate(PER_PAGE as usize);
-    let next = page.last().filter(|_| more).map(|last| {
-        let cursor = write_cursor(last.id, codec);
-        asked.query(&[("cursor", &cursor)])
-    });
+    let next = cut_page(&mut page, PER_PAGE, codec, |row| row.id);
+    let next = next.map(|cursor| asked.query(&[("cursor", &cursor)]));
     let base = visit.base();
     let recoverable = visit.can_write && filter.is_recoverable();
     let dead = if recoverable {

@@ -364,6 +364,34 @@ async fn progress(
 mod tests {
     use super::*;
 
+    fn recovery(team: i64, name: &str) -> Arc<Recovery> {
+        Arc::new(Recovery {
+            name: name.to_owned(),
+            team: TeamId(team),
+            expected: 1,
+            done: Arc::default(),
+            over: AtomicBool::new(false),
+            failure: Mutex::default(),
+        })
+    }
+
+    #[test]
+    fn a_team_has_one_under_way_and_its_latest_is_remembered() {
+        let all = Recoveries::default();
+        let (first, second, other) = (recovery(1, "a"), recovery(1, "b"), recovery(2, "c"));
+        assert!(all.begin(&first).is_ok() && all.begin(&other).is_ok());
+        let under_way = all.begin(&second).err();
+        assert_eq!(under_way.map(|one| one.name.clone()), Some("a".into()));
+        first.over.store(true, Ordering::Release);
+        assert!(all.find(TeamId(1), "a").is_some(), "its end can be read");
+        assert!(all.begin(&second).is_ok());
+        let found = |team, name| all.find(TeamId(team), name).is_some();
+        assert_eq!(
+            [found(1, "a"), found(1, "b"), found(2, "b"), found(2, "c")],
+            [false, true, false, true]
+        );
+    }
+
     #[test]
     fn a_count_says_whether_it_was_counted_to_the_end() {
         for (number, more, text) in [

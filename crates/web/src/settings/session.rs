@@ -18,7 +18,7 @@ use model::audit::Actor;
 use model::id::Id;
 use model::key::{Scope, Scopes};
 use model::team::Team;
-use store::{Opener, Session};
+use store::{Opener, Session, StoreError};
 
 use super::answer::Trouble;
 use crate::App;
@@ -100,15 +100,15 @@ impl Jar {
         self.get(self.session(), headers)
     }
 
-    /// What a form has to carry of who came with these headers: what follows from the session, and where one
-    /// signs in (`at_the_door`), from knocking.
-    pub(super) fn csrf(self, headers: &HeaderMap, at_the_door: bool) -> Option<String> {
-        let name = if at_the_door {
-            self.knocking()
-        } else {
-            self.session()
-        };
-        self.get(name, headers).map(|token| csrf_of(&token))
+    /// What a form has to carry of who came with these headers: what follows from the session.
+    pub(super) fn csrf(self, headers: &HeaderMap) -> Option<String> {
+        self.token(headers).map(|token| csrf_of(&token))
+    }
+
+    /// What a form has to carry by which one signs in: what follows from knocking.
+    pub(super) fn knocking_csrf(self, headers: &HeaderMap) -> Option<String> {
+        let token = self.get(self.knocking(), headers);
+        token.map(|token| csrf_of(&token))
     }
 
     /// A new token for who is about to sign in, as a cookie, and what the form then carries. A session that
@@ -178,8 +178,7 @@ impl FromRequestParts<App> for Visitor {
         let token = app.jar().token(&parts.headers).ok_or(Trouble::SignedOut)?;
         let hash = token::hash(&token);
         let (now, store) = (app.engine.clock().now(), app.engine.store());
-        let session = store.session(hash, now).await?.ok_or(Trouble::SignedOut)?;
-        let who = who(app, &session).ok_or(Trouble::SignedOut)?;
+        let (session, who) = open_session(app, &token).await?.ok_or(Trouble::SignedOut)?;
         let idle_until = now.after(IDLE).min(session.expires_at);
         if idle_until.since(session.idle_until) >= MOVED_EVERY {
             store.touch_session(hash, idle_until).await?;
@@ -187,6 +186,13 @@ impl FromRequestParts<App> for Visitor {
         let csrf = csrf_of(&token);
         Ok(Self { who, csrf })
     }
+}
+
+/// The session that a token opens, and whose it is. Looking does not prolong it.
+async fn open_session(app: &App, token: &str) -> Result<Option<(Session, Who)>, StoreError> {
+    let (now, store) = (app.engine.clock().now(), app.engine.store());
+    let session = store.session(token::hash(token), now).await?;
+    Ok(session.and_then(|session| Some((session, who(app, &session)?))))
 }
 
 fn who(app: &App, session: &Session) -> Option<Who> {
@@ -237,17 +243,12 @@ impl Visit {
         let Some(token) = app.jar().token(headers) else {
             return false;
         };
-        let (now, store) = (app.engine.clock().now(), app.engine.store());
-        let session = store.session(token::hash(&token), now).await;
-        let session = match session {
-            Ok(session) => session,
+        match open_session(app, &token).await {
             // It cannot be asked now; it is asked again soon.
-            Err(_) => return true,
-        };
-        match session.and_then(|session| who(app, &session)) {
-            None => false,
-            Some(Who::Operator) => app.engine.team_by_id(self.team.id).is_some(),
-            Some(Who::Of { team, scopes, .. }) => {
+            Err(_) => true,
+            Ok(None) => false,
+            Ok(Some((_, Who::Operator))) => app.engine.team_by_id(self.team.id).is_some(),
+            Ok(Some((_, Who::Of { team, scopes, .. }))) => {
                 team.id == self.team.id && scopes.has(Scope::Read)
             }
         }
@@ -381,11 +382,11 @@ mod tests {
         headers.insert(COOKIE, cookies.parse().unwrap());
         let tokens = (https.token(&headers), http.token(&headers));
         assert_eq!(tokens, (Some("y".into()), Some("x".into())));
-        let csrf = |jar: Jar| jar.csrf(&headers, false);
+        let csrf = |jar: Jar| jar.csrf(&headers);
         assert_eq!(
             (csrf(https), csrf(http)),
             (Some(csrf_of("y")), Some(csrf_of("x")))
         );
-        assert_eq!(http.csrf(&headers, true), None, "nobody knocked");
+        assert_eq!(http.knocking_csrf(&headers), None, "nobody knocked");
     }
 }

@@ -73,13 +73,7 @@ async fn without_a_valid_key_every_call_is_401_before_anything_else() {
     let rig = Rig::new().await;
     let team = rig.team("acme").await;
     let revoked = rig.key("acme", json!(["read"])).await;
-    let keys = rig
-        .call("GET", "/v1/teams/acme/api-keys")
-        .key(ADMIN)
-        .send()
-        .await
-        .data();
-    let id = keys[1]["id"].as_str().unwrap();
+    let id = rig.key_ids("acme").await.remove(1);
     let path = format!("/v1/teams/acme/api-keys/{id}");
     let gone = rig.call("DELETE", &path).key(ADMIN).send().await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);

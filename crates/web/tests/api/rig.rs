@@ -208,6 +208,14 @@ impl Rig {
     }
 
     /// An endpoint of this team for all events; its id.
+    pub(crate) async fn key_ids(&self, team: &str) -> Vec<String> {
+        let list = format!("/v1/teams/{team}/api-keys");
+        let keys = self.call("GET", &list).key(ADMIN).send().await.data();
+        let ids = keys.as_array().unwrap().iter();
+        ids.map(|key| key["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     pub(crate) async fn endpoint(&self, team: &Team, path: &str) -> String {
         let url = format!("https://hooks.receiver.dev/{path}");
         let made = self.call("POST", "/v1/webhook-endpoints").key(&team.key);

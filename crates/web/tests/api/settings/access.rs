@@ -221,6 +221,17 @@ async fn the_first_run_makes_one_team_and_no_second() {
     assert_eq!(web::first_run_link(&rig.engine).await, Ok(None));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_first_run_s_link_ends_with_a_team_made_otherwise() {
+    let rig = Rig::new().await;
+    let link = web::first_run_link(&rig.engine).await.unwrap().unwrap();
+    let page = rig.call("GET", &link).send().await;
+    assert_page(&page, StatusCode::OK);
+    rig.team("acme").await;
+    let page = rig.call("GET", &link).send().await;
+    assert_page(&page, StatusCode::GONE);
+}
+
 /// Every route that changes something, and where its form is.
 fn unsafe_routes(endpoint: &str, delivery: &str, key: &str) -> Vec<String> {
     let team = "/settings/teams/acme";
@@ -249,13 +260,7 @@ async fn forms_of_other_sites_do_nothing() {
     let event = rig.publish(&team).await;
     let delivery = rig.deliveries_of(&team, &event).await.remove(0);
     rig.until(&team, &delivery, "delivered").await;
-    let keys = rig
-        .call("GET", "/v1/teams/acme/api-keys")
-        .key(ADMIN)
-        .send()
-        .await
-        .data();
-    let key = keys[0]["id"].as_str().unwrap().to_owned();
+    let key = rig.key_ids("acme").await.remove(0);
     let browser = Browser::of(&rig, "acme").await;
     let token = token_of(&browser.get(HOME).await);
     let mut routes = unsafe_routes(&endpoint, &delivery, &key);
@@ -294,6 +299,13 @@ async fn forms_of_other_sites_do_nothing() {
     let other = token_of(&Browser::of(&rig, "acme").await.get(HOME).await);
     assert_ne!(other, token);
     let refused = browser.post_with("/settings/sign-out", &other, &[]).await;
+    assert_page(&refused, StatusCode::FORBIDDEN);
+    // Nor is what the page for signing in gives to anybody, its cookie beside the session's.
+    let knocked = rig.call("GET", "/settings/sign-in").send().await;
+    let cookies = format!("{}; {}", browser.cookie, cookie(&knocked, "vk_knocking"));
+    let call = rig.call("POST", "/settings/sign-out").header("host", HOST);
+    let call = call.header("cookie", &cookies);
+    let refused = form(call, &token_of(&knocked), &[]).send().await;
     assert_page(&refused, StatusCode::FORBIDDEN);
 }
 
@@ -340,13 +352,7 @@ async fn another_team_s_things_are_as_if_they_were_not_there() {
     let event = rig.publish(&other).await;
     let delivery = rig.deliveries_of(&other, &event).await.remove(0);
     rig.until(&other, &delivery, "delivered").await;
-    let keys = rig
-        .call("GET", "/v1/teams/other/api-keys")
-        .key(ADMIN)
-        .send()
-        .await
-        .data();
-    let key = keys[0]["id"].as_str().unwrap().to_owned();
+    let key = rig.key_ids("other").await.remove(0);
     let browser = Browser::of(&rig, "acme").await;
     let token = token_of(&browser.get(HOME).await);
     let none = "019a6c3e-7d40-7a11-8f3b-5d2c1e0f9a87";

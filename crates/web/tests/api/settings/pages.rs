@@ -208,6 +208,31 @@ async fn the_log_is_told_while_it_is_watched() {
     assert_page(&refused, StatusCode::UNAUTHORIZED);
 }
 
+/// However much there is to tell, and without the watching itself keeping the session open.
+#[tokio::test(start_paused = true)]
+async fn a_busy_log_is_not_told_to_who_has_signed_out() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    rig.endpoint(&team, "ok").await;
+    let browser = Browser::of(&rig, "acme").await;
+    let call = browser.call("GET", &format!("{BASE}/deliveries/live"));
+    let mut body = call.open().await.into_body();
+    assert!(body.frame().await.is_some());
+    let out = browser
+        .post(&format!("{BASE}/webhooks"), "/settings/sign-out", &[])
+        .await;
+    assert_eq!(out.status, StatusCode::SEE_OTHER);
+    for told in 0.. {
+        rig.publish(&team).await;
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        if frame.starts_with(b"event: over\n") {
+            break;
+        }
+        assert!(frame.starts_with(b"event: rows\n") && told < 10, "{told}");
+    }
+    assert!(body.frame().await.is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn watching_ends_when_the_service_stops() {
     let rig = Rig::new().await;
