@@ -24,7 +24,7 @@ pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify};
 pub use local_receiver::{Answer, Arrival, Authority};
 pub use random::Random;
-pub use service::{Endpoint, OPERATOR_KEY, Service, Setup};
+pub use service::{Endpoint, OPERATOR_KEY, Service, Setup, Start};
 pub use steady::{Latency, Steady};
 pub use storm::{Storm, assert_arrived, assert_kept};
 pub use usage::Usage;

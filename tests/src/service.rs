@@ -10,7 +10,7 @@ use local_receiver::Authority;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -66,59 +66,51 @@ impl Setup {
 
     /// A service that may reach loopback, with these options more.
     pub async fn start(&self, options: &[&str]) -> Result<Service> {
-        self.start_in(&[], options).await
+        self.start_as(Start::default(), options).await
     }
 
-    /// As [`Setup::start`], with these variables in its environment.
-    pub async fn start_in(
-        &self,
-        environment: &[(&str, &str)],
-        options: &[&str],
-    ) -> Result<Service> {
-        self.start_so(&[], environment, options).await
-    }
-
-    /// As [`Setup::start`], started by another program, such as `prlimit`.
-    pub async fn start_under(&self, wrapper: &[&str], options: &[&str]) -> Result<Service> {
-        self.start_so(wrapper, &[], options).await
-    }
-
-    async fn start_so(
-        &self,
-        wrapper: &[&str],
-        environment: &[(&str, &str)],
-        options: &[&str],
-    ) -> Result<Service> {
+    /// As [`Setup::start`], in another way than usual.
+    pub async fn start_as(&self, start: Start<'_>, options: &[&str]) -> Result<Service> {
         let ca_file = self.folder.file("ca.pem");
         let mut all = vec!["--allow-cidr", "127.0.0.1/32", "--ca-file", &ca_file];
         all.extend(options);
-        self.start_strict_so(wrapper, environment, &all).await
+        self.launch(start, Some(OPERATOR_KEY), &all).await
     }
 
     /// A service with these options and no others but where it listens and keeps things.
     pub async fn start_strict(&self, options: &[&str]) -> Result<Service> {
-        self.start_strict_so(&[], &[], options).await
+        self.launch(Start::default(), Some(OPERATOR_KEY), options)
+            .await
     }
 
-    async fn start_strict_so(
+    /// A service that has to make its operator's key by itself.
+    pub async fn start_with_own_key(&self) -> Result<Service> {
+        self.launch(Start::default(), None, &[]).await
+    }
+
+    async fn launch(
         &self,
-        wrapper: &[&str],
-        environment: &[(&str, &str)],
+        start: Start<'_>,
+        operator_key: Option<&str>,
         options: &[&str],
     ) -> Result<Service> {
         let url = format!("sqlite:{}", self.database);
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
         arguments.extend(options);
-        let key = [("VK_WEBHOOKS_ADMIN_KEY", OPERATOR_KEY)];
-        Service::start(wrapper, &arguments, &[&key, environment].concat()).await
+        let mut command = program_under(start.under, &arguments)?;
+        command.envs(start.environment.iter().copied());
+        command.envs(operator_key.map(|key| ("VK_WEBHOOKS_ADMIN_KEY", key)));
+        Service::start(command).await
     }
+}
 
-    /// A service that has to make its operator's key by itself.
-    pub async fn start_with_own_key(&self) -> Result<Service> {
-        let url = format!("sqlite:{}", self.database);
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
-        Service::start(&[], &arguments, &[]).await
-    }
+/// How a service is started, where that is not as usual.
+#[derive(Clone, Copy, Default)]
+pub struct Start<'s> {
+    /// The program that starts it, with its options, such as `prlimit`.
+    pub under: &'s [&'s str],
+    /// Variables in its environment.
+    pub environment: &'s [(&'s str, &'s str)],
 }
 
 /// A running service. Killed when dropped.
@@ -131,13 +123,8 @@ pub struct Service {
 }
 
 impl Service {
-    async fn start(
-        wrapper: &[&str],
-        arguments: &[&str],
-        environment: &[(&str, &str)],
-    ) -> Result<Self> {
-        let mut process = program_under(wrapper, arguments)?
-            .envs(environment.iter().copied())
+    async fn start(mut command: Command) -> Result<Self> {
+        let mut process = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;

@@ -2,8 +2,6 @@
 //! lost or half-accepted.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -294,78 +292,6 @@ async fn a_full_disk_refuses_publishers_and_recovers_by_itself() -> Result<()> {
         acknowledged.len(),
         "nothing refused was half-accepted"
     );
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_under_load_ends_with_0_and_loses_nothing() -> Result<()> {
-    let setup = Setup::new()?;
-    let inbox = setup.inbox().await?;
-    inbox.always(Answer::status(200).after(Duration::from_millis(300)));
-    let service = setup.start(&[]).await?;
-    let team = service.team("acme").await?;
-    team.endpoint(&inbox.url(), &[]).await?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let publishers: Vec<_> = (0..4)
-        .map(|_| {
-            let (team, stop) = (team.clone(), Arc::clone(&stop));
-            tokio::spawn(async move {
-                let data = member_removed();
-                let mut acknowledged = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    match team.publish("team.member_removed", &data).await {
-                        Ok(id) => acknowledged.push(id),
-                        Err(_) => break,
-                    }
-                }
-                acknowledged
-            })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    let asked = Instant::now();
-    let (status, log) = service.terminate().await?;
-    let took = asked.elapsed();
-    stop.store(true, Ordering::Relaxed);
-    assert_eq!(status.code(), Some(0), "{log}");
-    assert!(took < Duration::from_secs(15), "{took:?}");
-    let mut acknowledged = Vec::new();
-    for publisher in publishers {
-        acknowledged.extend(publisher.await?);
-    }
-    assert!(
-        acknowledged.len() > 50,
-        "too few to tell: {}",
-        acknowledged.len()
-    );
-
-    inbox.always(Answer::status(200));
-    let service = setup.start(&[]).await?;
-    // The operator, who may ask as often as there is something to ask.
-    let team = service.operator_of("acme");
-    eventually_within(
-        Duration::from_secs(30),
-        "the rest is delivered",
-        async || {
-            for status in ["pending", "retrying"] {
-                let path = format!("/v1/deliveries?status={status}&per_page=1");
-                let reply = team.get(&path).await.ok()?;
-                reply.data().as_array()?.is_empty().then_some(())?;
-            }
-            Some(())
-        },
-    )
-    .await;
-    let arrived: std::collections::HashSet<_> = inbox
-        .arrivals()
-        .iter()
-        .map(|arrival| arrival.header("x-vantagekit-delivery").to_owned())
-        .collect();
-    for event in &acknowledged {
-        let delivery = &team.deliveries_of(event).await?[0];
-        assert_eq!(delivery["status"], "delivered");
-        assert!(arrived.contains(delivery["id"].as_str().unwrap()));
-    }
     Ok(())
 }
 

@@ -8,7 +8,9 @@ use rustix::process::{Signal, kill_process};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use vk_tests::{Answer, OPERATOR_KEY, Service, Setup, eventually, free_port, member_removed};
+use vk_tests::{
+    Answer, OPERATOR_KEY, Service, Setup, Start, eventually, free_port, member_removed,
+};
 
 #[tokio::test]
 async fn connections_are_bounded_and_those_beyond_wait_for_a_place() -> Result<()> {
@@ -186,10 +188,11 @@ async fn where_few_files_may_be_open_attempts_leave_some_to_the_door() -> Result
     let setup = Setup::new()?;
     let (hangs, works) = (setup.inbox().await?, setup.inbox().await?);
     hangs.always(Answer::Hang);
-    let few = ["prlimit", "--nofile=256:256"];
-    let service = setup
-        .start_under(&few, &["--attempt-timeout", "1s"])
-        .await?;
+    let few = Start {
+        under: &["prlimit", "--nofile=256:256"],
+        ..Start::default()
+    };
+    let service = setup.start_as(few, &["--attempt-timeout", "1s"]).await?;
     assert!(
         service.log().contains("open only 256 files"),
         "{}",

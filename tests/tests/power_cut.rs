@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use vk_tests::{Inbox, Random, Service, Setup, Storm, TempDir, assert_arrived, assert_kept};
+use vk_tests::{Inbox, Random, Service, Setup, Start, Storm, TempDir, assert_arrived, assert_kept};
 
 const CUTS: u64 = 8;
 /// Where the moments of the cuts come from.
@@ -52,7 +52,11 @@ impl Machine {
         let shadows = self.shadows.path().display().to_string();
         let mut environment = vec![("LD_PRELOAD", disk.as_str()), ("POWER_SHADOWS", &shadows)];
         environment.extend(self.habits.iter().copied());
-        self.setup.start_in(&environment, &[]).await
+        let start = Start {
+            environment: &environment,
+            ..Start::default()
+        };
+        self.setup.start_as(start, &[]).await
     }
 
     /// Whether the write-ahead log was once copied into the database, which is nearly empty before.

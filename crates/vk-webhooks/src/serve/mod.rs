@@ -1,8 +1,9 @@
 //! Hides the order in which the service starts and stops.
 //!
-//! Rooms: [`operator`] is who may do everything, [`first_run`] is how the first team is made, [`limits`] what the system grants us,
-//! [`door`] accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes
-//! what is past its time.
+//! Rooms: [`operator`] is who may do everything, [`first_run`] is how the first team is made,
+//! [`sealing_key`] what secrets are kept under, [`limits`] what the system grants us, [`door`]
+//! accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes what is
+//! past its time.
 
 mod door;
 mod first_run;
