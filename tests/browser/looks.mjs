@@ -90,6 +90,7 @@ export const looks = {
       type: `${base}/events/deal_room.viewed`,
       debugger: `${base}/debugger`,
       keys: `${base}/keys`,
+      history: `${base}/history`,
     };
     const found = [];
     for (const colorScheme of ["light", "dark"]) {

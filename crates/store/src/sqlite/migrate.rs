@@ -49,10 +49,12 @@ pub(super) fn migrate(connection: &mut Connection, name: &str) -> Result<(), Ope
             .and_then(|()| transaction.pragma_update(None, "user_version", (index + 1) as i64))
             .map_err(trouble)?;
         transaction.commit().map_err(trouble)?;
-        tracing::info!(
-            version = index + 1,
-            "the store's format was brought up to date"
-        );
+        if !is_new {
+            tracing::info!(
+                version = index + 1,
+                "the store's format was brought up to date"
+            );
+        }
     }
     Ok(())
 }
