@@ -51,6 +51,18 @@ async fn the_head_of_a_request_is_bounded() -> Result<()> {
     Ok(())
 }
 
+/// A huge page of which a little is touched would be in use as a whole.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn its_memory_does_not_come_in_huge_pages() -> Result<()> {
+    let service = Setup::new()?.start(&[]).await?;
+    let path = format!("/proc/{}/status", service.pid()?.as_raw_nonzero());
+    let status = std::fs::read_to_string(path)?;
+    let line = status.lines().find(|line| line.starts_with("THP_enabled:"));
+    assert_eq!(line, Some("THP_enabled:\t0"), "{status}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() -> Result<()> {
     let setup = Setup::new()?;

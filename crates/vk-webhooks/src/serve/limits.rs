@@ -1,4 +1,5 @@
-//! Hides how many files the system lets us hold open: each connection is one.
+//! Hides what the system grants us: how many files we may hold open, each connection being one, and in
+//! what pieces it gives memory.
 
 use egress::EgressOptions;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -61,6 +62,18 @@ pub(super) fn places(settings: &Settings, egress: &EgressOptions) -> Places {
         );
     }
     places
+}
+
+/// Has the system give memory by the page. A buffer that is touched here and there in a huge page (2 MB)
+/// would have all of it: half of what a busy service has in use, and two thirds of what an idle one has,
+/// for no gain in speed (docs/performance.md).
+///
+/// # Errors
+/// Where the system does not let us, which costs memory and nothing else.
+pub(super) fn keep_pages_small() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::thread::disable_transparent_huge_pages(true)?;
+    Ok(())
 }
 
 impl Places {

@@ -41,6 +41,11 @@ const GRACE: Duration = Duration::from_secs(13);
 /// `vk-webhooks serve`: runs until it is told to stop.
 pub(crate) async fn run(settings: Settings) -> Result<()> {
     logging::start(&settings)?;
+    if let Err(error) = limits::keep_pages_small() {
+        warn!(
+            "memory comes in huge pages, so about twice as much of it will be in use as is needed: {error}"
+        );
+    }
     for remark in &settings.remarks {
         warn!("{remark}");
     }
