@@ -258,7 +258,7 @@ async fn settle(store: &Store, fated: Vec<Fated>) -> Result<()> {
         }
         let progress = match fated.last() {
             Some(last) => vec![EndpointProgress {
-                hour: None,
+                hours: Vec::new(),
                 endpoint: last.endpoint,
                 health: None,
                 last_delivery_at: last.at,

@@ -11,6 +11,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use crate::leaks;
+
 /// What the service answered.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -95,11 +97,15 @@ impl Api {
         let request = request.body(Full::new(body.into()))?;
         let (parts, body) = sender.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if parts.status.is_client_error() || parts.status.is_server_error() {
+            leaks::look_through(&format!("the answer {} to {path}", parts.status), &text)?;
+        }
         Ok(Reply {
             status: parts.status.as_u16(),
             headers: parts.headers,
             json: serde_json::from_slice(&body).unwrap_or_default(),
-            text: String::from_utf8_lossy(&body).into_owned(),
+            text,
         })
     }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
+use crate::leaks;
+
 /// The program, not yet started: without any setting in its environment, and ended with us.
 ///
 /// # Errors
@@ -73,11 +75,17 @@ pub async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Out
     let ended = tokio::time::timeout(Duration::from_secs(60), ended)
         .await
         .with_context(|| format!("vk-webhooks {arguments:?} did not end within 60 s"))??;
-    Ok(Output {
+    let output = Output {
         code: ended.status.code(),
         out: String::from_utf8_lossy(&ended.stdout).into_owned(),
         err: String::from_utf8_lossy(&ended.stderr).into_owned(),
-    })
+    };
+    // The tools show what they were given; the service nothing.
+    if arguments.first() == Some(&"serve") {
+        leaks::look_through("serve", &output.out)?;
+        leaks::look_through("serve", &output.err)?;
+    }
+    Ok(output)
 }
 
 /// A folder of one's own, removed in the end.

@@ -9,6 +9,8 @@ use local_receiver::{Answer, Arrival, Authority, Receiver};
 use rustls::ServerConfig;
 use signature::{Scheme, Verifier};
 
+use crate::leaks::QUERY;
+
 #[derive(Default)]
 struct Pages {
     arrivals: Vec<Arrival>,
@@ -52,9 +54,9 @@ impl Inbox {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its URL.
+    /// Its URL, with a query that nobody else may be told.
     pub fn url(&self) -> String {
-        self.receiver.url("/hooks")
+        self.receiver.url(&format!("/hooks?{QUERY}"))
     }
 
     /// Its port.
@@ -101,8 +103,15 @@ impl Inbox {
 /// # Errors
 /// The signature crate's explanation.
 pub fn verify(arrival: &Arrival, secret: &str) -> Result<(), String> {
+    verify_at(arrival, secret, unix_seconds(arrival))
+}
+
+/// As [`verify`], by a clock that shows `now`, in Unix seconds.
+///
+/// # Errors
+/// The signature crate's explanation.
+pub fn verify_at(arrival: &Arrival, secret: &str, now: i64) -> Result<(), String> {
     let verifier = Verifier::new(secret);
-    let now = unix_seconds(arrival);
     for scheme in [Scheme::VantageKit, Scheme::Standard] {
         verifier
             .explain(scheme, &arrival.headers, &arrival.body, now)

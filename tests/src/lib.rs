@@ -6,11 +6,19 @@
 //! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `random` is
 //! choices that can be made again, `usage` is what the service has in use, `wait` waits for
 //! something to become true.
+//!
+//! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `memory` is
+//! limited; `preload` brings what is put before its C library. `leaks` looks through all that it says.
 
 mod api;
 mod binary;
+mod clock;
+mod disk;
 mod example;
 mod inbox;
+mod leaks;
+mod memory;
+mod preload;
 mod random;
 mod service;
 mod steady;
@@ -20,9 +28,14 @@ mod wait;
 
 pub use api::{Api, Reply};
 pub use binary::{Output, TempDir, program, run};
+pub use clock::Clock;
+pub use disk::{ReadOnlyFile, SmallDisk};
 pub use example::{free_port, member_removed};
-pub use inbox::{Inbox, unix_seconds, verify};
+pub use inbox::{Inbox, unix_seconds, verify, verify_at};
+pub use leaks::QUERY;
 pub use local_receiver::{Answer, Arrival, Authority};
+pub use memory::MemoryLimit;
+pub use preload::compile;
 pub use random::Random;
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup, Start};
 pub use steady::{Latency, Steady};

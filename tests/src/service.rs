@@ -1,22 +1,23 @@
 //! Hides how a service is started, found and ended.
 
+use std::io::{BufRead, BufReader, PipeReader};
 use std::net::SocketAddr;
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use local_receiver::Authority;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::Inbox;
 use crate::api::{Api, text};
 use crate::binary::{TempDir, program_under};
+use crate::leaks::{self, Listener};
 
 /// The operator's key of every service of the rig.
 pub const OPERATOR_KEY: &str = "vk_admin_0123456789abcdefghijABCDEFGHIJ01";
@@ -77,6 +78,22 @@ impl Setup {
         self.launch(start, Some(OPERATOR_KEY), &all).await
     }
 
+    /// Why a service does not start, which has to be told with exit code 1.
+    ///
+    /// # Errors
+    /// Where it does start, or ends in another way.
+    pub async fn refusal(&self, options: &[&str]) -> Result<String> {
+        match self.start(options).await {
+            Ok(_) => bail!("it was not refused"),
+            Err(error) => {
+                let told = error.to_string();
+                ensure!(told.contains("exit status: 1"), "{told}");
+                ensure!(!told.contains("panicked"), "{told}");
+                Ok(told)
+            }
+        }
+    }
+
     /// A service with these options and no others but where it listens and keeps things.
     pub async fn start_strict(&self, options: &[&str]) -> Result<Service> {
         self.launch(Start::default(), Some(OPERATOR_KEY), options)
@@ -113,49 +130,76 @@ pub struct Start<'s> {
     pub environment: &'s [(&'s str, &'s str)],
 }
 
-/// A running service. Killed when dropped.
+/// A running service. Killed when dropped, and a failure of the test then where it has given something away.
 pub struct Service {
     process: Child,
     address: SocketAddr,
-    log: Arc<Mutex<String>>,
+    heard: Arc<Heard>,
     /// Those who read what it says, to its end.
-    readers: [JoinHandle<()>; 2],
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// What a service has said.
+#[derive(Default)]
+struct Heard {
+    log: Mutex<String>,
+    leaks: Mutex<Vec<String>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Service {
     async fn start(mut command: Command) -> Result<Self> {
-        let mut process = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let log = Arc::default();
+        let (out, says) = std::io::pipe()?;
+        let (err, complains) = std::io::pipe()?;
+        let process = command.stdout(says).stderr(complains).spawn()?;
+        // With it go our ends of the pipes: they end with the process.
+        drop(command);
+        let heard = Arc::<Heard>::default();
         let (found, mut address) = mpsc::channel(1);
-        let (out, err) = (process.stdout.take(), process.stderr.take());
-        let (out, err) = (out.context("piped")?, err.context("piped")?);
-        let readers = [
-            tokio::spawn(read_log(err, Arc::clone(&log), found.clone())),
-            tokio::spawn(read_log(out, Arc::clone(&log), found)),
-        ];
-        let address = tokio::time::timeout(Duration::from_secs(20), address.recv()).await;
-        let said = || log.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match address {
-            Ok(Some(address)) => Ok(Self {
-                process,
-                address,
-                log,
-                readers,
-            }),
-            Ok(None) => bail!("the service ended before it listened:\n{}", said()),
-            Err(_) => bail!("the service did not listen within 20 s:\n{}", said()),
+        let listen = |stream| {
+            let (heard, found) = (Arc::clone(&heard), found.clone());
+            std::thread::spawn(move || read_log(stream, &heard, &found))
+        };
+        let readers = vec![listen(err), listen(out)];
+        drop(found);
+        let mut service = Self {
+            process,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            heard,
+            readers,
+        };
+        match tokio::time::timeout(Duration::from_secs(20), address.recv()).await {
+            Ok(Some(address)) => service.address = address,
+            Ok(None) => {
+                let status = service.process.wait().await?;
+                service.hear_out()?;
+                let said = service.log();
+                bail!("the service ended with {status} before it listened:\n{said}")
+            }
+            Err(_) => bail!("the service did not listen within 20 s:\n{}", service.log()),
         }
+        Ok(service)
     }
 
     /// All it has logged.
     pub fn log(&self) -> String {
-        self.log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.heard.log).clone()
+    }
+
+    /// Waits until its streams have ended, as they do with it.
+    ///
+    /// # Errors
+    /// Where it has given something away.
+    fn hear_out(&mut self) -> Result<()> {
+        for reader in self.readers.drain(..) {
+            ensure!(reader.join().is_ok(), "a reader of the log panicked");
+        }
+        let leaks = std::mem::take(&mut *locked(&self.heard.leaks));
+        ensure!(leaks.is_empty(), "the log gives away {}", leaks.join("\n"));
+        Ok(())
     }
 
     /// Where it listens.
@@ -202,6 +246,7 @@ impl Service {
         let path = format!("/v1/teams/{id}/api-keys");
         let made = operator.call("POST", &path, &key, 201).await?;
         let key = text(&made.data()["key"])?;
+        leaks::never_say(&key);
         Ok(Api::new(self.address, vec![("x-api-key", key)]))
     }
 
@@ -210,16 +255,27 @@ impl Service {
         kill_process(self.pid()?, Signal::TERM)?;
         let ended = tokio::time::timeout(Duration::from_secs(16), self.process.wait()).await;
         let status = ended.context("it did not end within 16 s")??;
-        for reader in &mut self.readers {
-            reader.await?;
-        }
+        self.hear_out()?;
         Ok((status, self.log()))
     }
 
     /// Kills it without a warning, and waits until it is gone.
     pub async fn kill(mut self) -> Result<()> {
         self.process.kill().await?;
-        Ok(())
+        self.hear_out()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // the test has failed already, and the process is killed all the same
+        }
+        // Fails only where it has ended.
+        let _ = self.process.start_kill();
+        if let Err(leak) = self.hear_out() {
+            panic!("{leak}");
+        }
     }
 }
 
@@ -232,25 +288,27 @@ impl Api {
             .await?;
         let (id, secret) = (text(&made.data()["id"])?, text(&made.data()["secret"])?);
         ensure!(secret.starts_with("whsec_"), "{secret}");
+        leaks::never_say(&secret);
         Ok(Endpoint { id, secret })
     }
 }
 
-/// Keeps what the service says, and finds in it where it listens.
-async fn read_log(
-    stream: impl AsyncRead + Unpin,
-    log: Arc<Mutex<String>>,
-    found: mpsc::Sender<SocketAddr>,
-) {
-    let mut lines = BufReader::new(stream).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
+/// Keeps what the service says, finds in it where it listens, and notes what it gives away.
+fn read_log(stream: PipeReader, heard: &Heard, found: &mpsc::Sender<SocketAddr>) {
+    let mut listener = Listener::default();
+    for line in BufReader::new(stream).split(b'\n') {
+        let Ok(line) = line else { return };
+        let line = String::from_utf8_lossy(&line);
         if let Some((_, address)) = line.split_once("listening on http://")
             && let Some(Ok(address)) = address.split_whitespace().next().map(str::parse)
         {
             // Nobody listens any more where it was said twice; the log has it.
             let _ = found.try_send(address);
         }
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(leak) = listener.leak(&line) {
+            locked(&heard.leaks).push(format!("{leak}: {line}"));
+        }
+        let mut log = locked(&heard.log);
         log.push_str(&line);
         log.push('\n');
     }

@@ -11,7 +11,7 @@ use hostile::{DEADLINE, Script, Street, Takes};
 use model::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use vk_tests::{Api, Setup, Steady, Usage, eventually_within};
+use vk_tests::{Api, QUERY, Setup, Steady, Usage, eventually_within};
 
 /// The types of events that the receivers want, by what they need.
 const SLOW: &str = "deal_room.created";
@@ -118,7 +118,8 @@ async fn make_endpoints(team: &Api, street: &Street) -> Result<HashMap<String, S
     // All at once: some names take seconds to be given up.
     let mut made = JoinSet::new();
     for (number, receiver) in street.receivers().iter().enumerate() {
-        let (team, url, script) = (team.clone(), receiver.url(), receiver.script().clone());
+        let (team, script) = (team.clone(), receiver.script().clone());
+        let url = format!("{}?{QUERY}", receiver.url());
         made.spawn(async move {
             let endpoint = team.endpoint(&url, &[wants(number, &script)]).await;
             endpoint.map(|endpoint| (endpoint.id, script))

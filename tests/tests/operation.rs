@@ -135,7 +135,7 @@ async fn no_secret_no_key_and_no_query_is_in_the_log_even_at_its_chattiest() -> 
     let options = ["--log-level", "trace", "--retry-schedule", "50ms"];
     let service = setup.start(&options).await?;
     let team = service.team("acme").await?;
-    let url = format!("{}?token=q7secretq7", inbox.url());
+    let url = format!("{}&token=q7secretq7", inbox.url());
     let endpoint = team.endpoint(&url, &[]).await?;
     let unreachable = format!("https://127.0.0.1:{}/?token=q7secretq7", free_port()?);
     team.endpoint(&unreachable, &[]).await?;
@@ -185,6 +185,34 @@ async fn no_secret_no_key_and_no_query_is_in_the_log_even_at_its_chattiest() -> 
             !secret.is_empty() && !log.contains(secret),
             "{secret} is in the log"
         );
+    }
+    Ok(())
+}
+
+/// Every service of these tests is listened to; this one was made to say a secret.
+#[tokio::test]
+async fn a_service_that_gives_something_away_fails_its_test() -> Result<()> {
+    for said in [
+        "signed with whsec_planted",
+        "an attempt at https://example.com/?a=b failed",
+        "GET /hooks?key=q7canaryq7",
+    ] {
+        let setup = Setup::new()?;
+        let plant = format!("echo '{said}' >&2; exec \"$0\" \"$@\"");
+        let start = Start {
+            under: &["sh", "-c", &plant],
+            ..Start::default()
+        };
+        let service = setup.start_as(start, &[]).await?;
+        let told = service
+            .terminate()
+            .await
+            .err()
+            .map(|error| error.to_string());
+        assert!(told.is_some_and(|told| told.contains(said)), "{said}");
+        let service = setup.start_as(start, &[]).await?;
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(service)));
+        assert!(dropped.is_err(), "{said}");
     }
     Ok(())
 }

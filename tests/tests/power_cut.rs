@@ -2,13 +2,14 @@
 //! in part and out of order.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use vk_tests::{Inbox, Random, Service, Setup, Start, Storm, TempDir, assert_arrived, assert_kept};
+use vk_tests::{
+    Inbox, Random, Service, Setup, Start, Storm, TempDir, assert_arrived, assert_kept, compile,
+};
 
 const CUTS: u64 = 8;
 /// Where the moments of the cuts come from.
@@ -30,14 +31,7 @@ struct Machine {
 impl Machine {
     fn new(habits: &[(&'static str, &'static str)]) -> Result<Self> {
         let shadows = TempDir::new()?;
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("power/disk.c");
-        let disk = shadows.path().join("disk.so");
-        let mut compile = Command::new("cc");
-        compile.args(["-O2", "-shared", "-fPIC", "-o"]).arg(&disk);
-        let compiled = compile.arg(&source).arg("-ldl").output();
-        let compiled = compiled.context("this test needs a C compiler, called cc")?;
-        let said = String::from_utf8_lossy(&compiled.stderr);
-        ensure!(compiled.status.success(), "disk.c does not compile: {said}");
+        let disk = compile("power/disk.c", shadows.path())?;
         Ok(Self {
             setup: Setup::new()?,
             shadows,

@@ -12,7 +12,7 @@ use hostile::{Script, Street};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep};
-use vk_tests::{Random, Service, Setup, Steady, Usage, eventually_within, member_removed};
+use vk_tests::{QUERY, Random, Service, Setup, Steady, Usage, eventually_within, member_removed};
 
 const TEAMS: usize = 100;
 const ENDPOINTS_OF_A_TEAM: usize = 10;
@@ -142,7 +142,8 @@ async fn move_in(service: &Service, street: &Street, round: &str) -> Result<()> 
         service.team(&team(round, number)).await?;
         let operator = service.operator_of(&team(round, number));
         for receiver in receivers {
-            let (operator, url) = (operator.clone(), receiver.url());
+            let operator = operator.clone();
+            let url = format!("{}?{QUERY}", receiver.url());
             // Beside each other: some names take seconds to be given up.
             made.spawn(async move { operator.endpoint(&url, &[]).await.map(drop) });
         }

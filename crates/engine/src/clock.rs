@@ -1,5 +1,6 @@
 //! Hides where the time comes from, so that tests can bring their own.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::SystemTime;
 
 use model::time::Timestamp;
@@ -54,6 +55,8 @@ fn wall() -> Timestamp {
 pub struct VirtualClock {
     started_at: Timestamp,
     started: Instant,
+    /// How far the wall clock was stepped, in milliseconds.
+    stepped: AtomicI64,
 }
 
 impl VirtualClock {
@@ -62,13 +65,20 @@ impl VirtualClock {
         Self {
             started_at,
             started: Instant::now(),
+            stepped: AtomicI64::new(0),
         }
+    }
+
+    /// Steps the wall clock by so many milliseconds, back where they are negative. The steady one goes on.
+    pub fn step(&self, millis: i64) {
+        self.stepped.fetch_add(millis, Ordering::Relaxed);
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        self.steady()
+        let stepped = self.stepped.load(Ordering::Relaxed);
+        Timestamp::from_millis(self.steady().as_millis().saturating_add(stepped))
     }
 
     fn steady(&self) -> Timestamp {

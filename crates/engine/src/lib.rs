@@ -10,12 +10,13 @@
 //! - `publish`: match, commit, offer; [`Hand`] and `changes`: what is changed by hand; `to_the_end`:
 //!   neither is left half done;
 //! - `lane`: one endpoint's deliveries, in order and in bounded memory;
-//! - `sender`: one attempt; `recorder`: many outcomes in one commit;
+//! - `sender`: one attempt; `recorder`: many outcomes in one commit; `counts`: what they come to;
 //! - `puller`: reading from the store what is due; `wakeups`: the one timer;
 //! - `metrics`: what is counted; `pages`: what the settings pages ask for beyond the API's verbs.
 
 mod changes;
 pub mod clock;
+mod counts;
 mod hand;
 mod house;
 mod lane;
@@ -29,14 +30,13 @@ mod sender;
 mod to_the_end;
 mod wakeups;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use egress::{Policy, ReceiverUrl, Transport};
 use model::audit::Actor;
 use model::brand::Brand;
-use model::endpoint::{Endpoint, Subscription};
+use model::endpoint::Subscription;
 use model::event::NewEvent;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::key::{ApiKey, KeyHash, NewKey, OPERATOR_KEY_PREFIX};
@@ -50,9 +50,9 @@ use tokio_util::task::TaskTracker;
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use hand::Hand;
 
+use counts::Counts;
 use house::House;
 use metrics::Metrics;
-use recorder::Known;
 use sender::HeaderNames;
 use to_the_end::to_the_end;
 
@@ -213,9 +213,9 @@ impl Engine {
             options,
         });
         let engine = Self { house };
-        let known = engine.load().await?;
+        let counts = engine.load().await?;
         let house = &engine.house;
-        let recorder = recorder::record_all(Arc::clone(house), to_record, known);
+        let recorder = recorder::record_all(Arc::clone(house), to_record, counts);
         tokio::spawn(house.watched(recorder));
         tokio::spawn(house.watched(Arc::clone(house).run_timer()));
         tokio::spawn(house.watched(engine.clone().flush_key_use_regularly()));
@@ -225,7 +225,7 @@ impl Engine {
     }
 
     /// Fills the roster; what is known of every endpoint's attempts, for the recorder.
-    async fn load(&self) -> Result<HashMap<EndpointId, Known>, StoreError> {
+    async fn load(&self) -> Result<Counts, StoreError> {
         let house = &self.house;
         let loaded = house.store.load().await?;
         for team in loaded.teams {
@@ -239,19 +239,11 @@ impl Engine {
         if let Some(hash) = house.store.operator_key().await? {
             house.roster.set_operator(hash);
         }
-        let mut known = HashMap::with_capacity(loaded.endpoints.len());
         for endpoint in &loaded.endpoints {
             house.admit(endpoint);
-            let Endpoint { id, health, .. } = *endpoint;
-            known.insert(id, Known { health, hour: None });
         }
-        let this_hour = model::tally::hour_of(house.clock.now());
-        for (endpoint, hour) in house.store.hour(this_hour).await? {
-            if let Some(known) = known.get_mut(&endpoint) {
-                known.hour = Some(hour);
-            }
-        }
-        Ok(known)
+        let endpoints = loaded.endpoints.iter();
+        Ok(Counts::of(endpoints.map(|one| (one.id, one.health))))
     }
 
     /// Sets a wake-up for every endpoint with unfinished work: at once, where some is due.

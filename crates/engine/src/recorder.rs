@@ -1,21 +1,16 @@
 //! Hides how outcomes become durable: many in one commit, and only then are their places free.
 //!
-//! The one task that knows the endpoints' health, and what this hour's attempts came to: it counts
-//! attempts in the order in which it records them, so what is stored of both is always that of the stored
-//! attempts.
+//! The one task that knows what is counted of the endpoints' attempts (`counts`).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::health::Health;
 use model::id::{DeliveryId, EndpointId};
 use model::retry::Verdict;
-use model::tally::hour_of;
-use model::time::Timestamp;
 use store::{EndpointHour, EndpointProgress, Settlement, StoreError};
 use tokio::sync::mpsc;
 
+use crate::counts::Counts;
 use crate::house::House;
 use crate::sender::Settled;
 
@@ -32,36 +27,11 @@ pub(crate) const QUEUE: usize = 2 * BATCH;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// What is known of an endpoint's attempts.
-#[derive(Default)]
-pub(crate) struct Known {
-    pub(crate) health: Health,
-    /// The latest hour in which any ended.
-    pub(crate) hour: Option<EndpointHour>,
-}
-
-impl Known {
-    fn count(&mut self, settlement: &Settlement, ended_at: Timestamp) {
-        let now = hour_of(ended_at);
-        let current = self.hour.take().filter(|known| {
-            // Outcomes come a little out of order, and clocks are set back a little: what ended in the
-            // hour before is counted in with this one, since that hour's row is no longer known here.
-            known.hour == now || known.hour == now + 1
-        });
-        let mut current = current.unwrap_or_else(|| EndpointHour {
-            hour: now,
-            tally: model::tally::Tally::default(),
-        });
-        current.tally.count(&settlement.attempt, settlement.verdict);
-        self.hour = Some(current);
-    }
-}
-
 /// Records outcomes until the house has closed and none is left.
 pub(crate) async fn record_all(
     house: Arc<House>,
     mut outcomes: mpsc::Receiver<Settled>,
-    mut known: HashMap<EndpointId, Known>,
+    mut counts: Counts,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
@@ -79,10 +49,15 @@ pub(crate) async fn record_all(
             }
         }
         // Deleted endpoints are forgotten here, now and then, rather than on every deletion.
-        if known.len() > 2 * house.roster.lane_count() + BATCH {
-            known.retain(|endpoint, _| house.roster.lane(*endpoint).is_some());
+        counts.forget_deleted(&house, BATCH);
+        let unknown = counts.unknown_hours(&batch);
+        if !unknown.is_empty() {
+            let Some(hours) = hours_so_far(&house, &unknown).await else {
+                return; // closed by force: the store still owes these deliveries
+            };
+            counts.go_on_from(hours);
         }
-        let progress = Arc::new(count_in(&house, &mut known, &batch));
+        let progress = Arc::new(counts.count(&house, &batch));
         let mut settlements = Vec::with_capacity(batch.len());
         let mut done = Vec::with_capacity(batch.len());
         for settled in batch.drain(..) {
@@ -110,62 +85,6 @@ pub(crate) async fn record_all(
                 house.follow(&lane, next);
             }
         }
-    }
-}
-
-/// Counts a batch in, attempt by attempt; what it leaves each endpoint with.
-fn count_in(
-    house: &House,
-    known: &mut HashMap<EndpointId, Known>,
-    batch: &[Settled],
-) -> Vec<EndpointProgress> {
-    let mut progress: HashMap<EndpointId, EndpointProgress> = HashMap::new();
-    for settled in batch {
-        let endpoint = settled.lane.endpoint;
-        let ended_at = settled.settlement.ended_at;
-        let entry = progress.entry(endpoint).or_insert(EndpointProgress {
-            endpoint,
-            health: None,
-            last_delivery_at: ended_at,
-            hour: None,
-        });
-        entry.last_delivery_at = entry.last_delivery_at.max(ended_at);
-        if settled.test {
-            continue; // a test event says nothing about the endpoint's health
-        }
-        let known = known.entry(endpoint).or_default();
-        let after = known
-            .health
-            .after(settled.settlement.attempt.reason, ended_at);
-        log_change(house, endpoint, &known.health, &after);
-        known.health = after;
-        known.count(&settled.settlement, ended_at);
-        entry.health = Some(after);
-    }
-    for (endpoint, entry) in &mut progress {
-        if entry.health.is_some() {
-            entry.hour = known.get(endpoint).and_then(|known| known.hour.clone());
-        }
-    }
-    progress.into_values().collect()
-}
-
-fn log_change(house: &House, endpoint: EndpointId, before: &Health, after: &Health) {
-    let endpoint = || house.store.codec().uuid(endpoint);
-    match (before.is_unhealthy(), after.is_unhealthy()) {
-        (false, true) => tracing::warn!(
-            endpoint = %endpoint(),
-            failures = after.consecutive_failures,
-            since = %after.failing_since.unwrap_or_default(),
-            reason = after.last_reason.map_or("", |reason| reason.as_str()),
-            "endpoint is unhealthy: its attempts keep failing; deliveries go on being attempted"
-        ),
-        (true, false) => tracing::info!(
-            endpoint = %endpoint(),
-            failures = before.consecutive_failures,
-            "endpoint is healthy again: an attempt succeeded"
-        ),
-        _ => {}
     }
 }
 
@@ -204,6 +123,39 @@ async fn record(
         tracing::error!(%error, "the store refused the health of endpoints, which is not recorded");
     }
     Some(refused)
+}
+
+/// Hours as they were counted so far, once the store can be read; none where the house closed meanwhile.
+async fn hours_so_far(
+    house: &House,
+    wanted: &[(EndpointId, i64)],
+) -> Option<Vec<(EndpointId, EndpointHour)>> {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match house.store.hours_of(wanted).await {
+            Ok(hours) => return Some(hours),
+            // What is damaged there must not hold up deliveries.
+            Err(error @ StoreError::Internal(_)) => {
+                house.metrics.store_failed();
+                tracing::error!(%error, "what was counted of endpoints cannot be read; counting begins anew");
+                return Some(Vec::new());
+            }
+            Err(error @ (StoreError::Overloaded | StoreError::Unavailable(_))) => {
+                house.metrics.store_failed();
+                if wait == FIRST_WAIT {
+                    tracing::error!(
+                        %error,
+                        "cannot read what was counted of endpoints; outcomes wait until the store can \
+                         be read again"
+                    );
+                }
+                if !house.pause_hard(wait).await {
+                    return None;
+                }
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        }
+    }
 }
 
 /// Settles once the store can be written: its refusal, if it is one of the batch as such; none

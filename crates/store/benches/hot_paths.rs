@@ -134,7 +134,7 @@ impl Scene {
             endpoint: *endpoint,
             health: Some(Health::default()),
             last_delivery_at: NOW,
-            hour: Some(hour.clone()),
+            hours: vec![hour.clone()],
         });
         let progress = progress.collect();
         let settling = self.store.settle(Arc::new(settlements), Arc::new(progress));

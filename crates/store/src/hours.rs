@@ -23,9 +23,9 @@ const OF_ENDPOINT: &str = "\
     SELECT h.endpoint_id, h.hour, h.delivered, h.failed, h.dead_letters, h.latency \
     FROM endpoints p CROSS JOIN endpoint_hours h ON h.endpoint_id = p.id \
     WHERE p.id = $1 AND p.team_id = $2 AND h.hour >= $3 ORDER BY h.hour";
-const OF_HOUR: &str = "\
+const ONE: &str = "\
     SELECT endpoint_id, hour, delivered, failed, dead_letters, latency \
-    FROM endpoint_hours WHERE hour = $1";
+    FROM endpoint_hours WHERE endpoint_id = $1 AND hour = $2";
 const DELETE: &str = "DELETE FROM endpoint_hours WHERE hour < $1";
 
 /// What the attempts at an endpoint came to within an hour.
@@ -76,10 +76,23 @@ impl Store {
         rows.decode(|row| decode(row).map(|(_, hour)| hour))
     }
 
-    /// An hour of all endpoints: what a start goes on counting from.
-    pub async fn hour(&self, hour: i64) -> Result<Vec<(EndpointId, EndpointHour)>, StoreError> {
-        let query = Query::new(OF_HOUR, [hour.into()]);
-        self.read_one(query).await?.decode(decode)
+    /// These hours of these endpoints, where anything was counted in them: what counting goes on from.
+    pub async fn hours_of(
+        &self,
+        wanted: &[(EndpointId, i64)],
+    ) -> Result<Vec<(EndpointId, EndpointHour)>, StoreError> {
+        let query = |(endpoint, hour): &(EndpointId, i64)| {
+            Query::new(ONE, [(*endpoint).into(), (*hour).into()])
+        };
+        let answers = self
+            .driver()
+            .read(wanted.iter().map(query).collect())
+            .await?;
+        let mut found = Vec::with_capacity(wanted.len());
+        for rows in answers {
+            found.extend(rows.decode(decode)?);
+        }
+        Ok(found)
     }
 
     /// Deletes the hours before one; how many rows went.

@@ -94,8 +94,9 @@ pub struct EndpointProgress {
     pub health: Option<Health>,
     /// When its latest attempt ended.
     pub last_delivery_at: Timestamp,
-    /// What the attempts of this hour came to, these included; none where only test events were sent.
-    pub hour: Option<EndpointHour>,
+    /// What the attempts of the hours in which these ended came to, these included; none where only test
+    /// events were sent.
+    pub hours: Vec<EndpointHour>,
 }
 
 impl Store {
@@ -145,7 +146,7 @@ impl Store {
         }
         for progress in progress {
             add_progress(&mut unit, progress);
-            if let Some(hour) = &progress.hour {
+            for hour in &progress.hours {
                 add_hour(&mut unit, progress.endpoint, hour);
             }
         }

@@ -6,7 +6,7 @@ use model::audit::Actor;
 use model::id::EndpointId;
 use model::tally::hour_of;
 
-use crate::rig::{Rig, event, status, wait};
+use crate::rig::{Answer, Rig, event, status, url, wait};
 
 /// Delivered, failed and given up of each hour.
 async fn counted(rig: &Rig, endpoint: EndpointId) -> Vec<(i64, [u32; 3])> {
@@ -41,14 +41,12 @@ async fn attempts_are_counted_by_the_hour_also_over_a_restart() {
         "and not counted"
     );
     rig.restart(Duration::from_secs(1)).await;
-    rig.receivers
-        .script(crate::rig::url("e").as_str(), &[status(400)]);
+    rig.receivers.script(url("e").as_str(), &[status(400)]);
     rig.publish().await;
     wait(10).await;
     assert_eq!(counted(&rig, endpoint).await, [(first, [1, 2, 1])]);
     wait(3600).await;
-    rig.receivers
-        .script(crate::rig::url("e").as_str(), &[status(204)]);
+    rig.receivers.script(url("e").as_str(), &[status(204)]);
     rig.publish().await;
     wait(10).await;
     let expected = [(first, [1, 2, 1]), (first + 1, [1, 0, 0])];
@@ -60,6 +58,58 @@ async fn attempts_are_counted_by_the_hour_also_over_a_restart() {
         Some(0),
         "the receivers of these tests answer at once"
     );
+}
+
+/// What was counted stays, wherever the wall clock is stepped to: back into hours that were counted in
+/// before, and on into hours that were counted in when the clock was ahead.
+#[tokio::test(start_paused = true)]
+async fn a_stepped_clock_takes_nothing_from_what_was_counted() {
+    const HOUR: i64 = 3_600_000;
+    let mut rig = Rig::new().await;
+    let endpoint = rig.endpoint("e", &[status(200)]).await.id;
+    let first = hour_of(rig.engine.clock().now());
+    let mut expected = std::collections::BTreeMap::new();
+    // Steps in hours, each from where the one before led to: 0, 1, 0, 720, 0, -720, 720, 721.
+    for (round, step) in [0, 1, -1, 720, -720, -720, 1440, 1].into_iter().enumerate() {
+        if round == 6 {
+            rig.restart(Duration::from_secs(1)).await;
+        }
+        rig.clock.step(step * HOUR);
+        rig.publish().await;
+        wait(1).await;
+        let hour = hour_of(rig.engine.clock().now());
+        expected.entry(hour).or_insert([0; 3])[0] += 1;
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(hour, count)| (*hour, *count))
+            .collect();
+        assert_eq!(counted(&rig, endpoint).await, expected, "round {round}");
+    }
+    assert_eq!(expected[&first], [3, 0, 0]);
+    assert_eq!(expected[&(first + 720)], [2, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_recorded_together_are_counted_in_the_hour_of_each() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("e", &[status(200)]).await.id;
+    let first = hour_of(rig.engine.clock().now());
+    let after = |code, millis| Answer::Status(code, Duration::from_millis(millis));
+    let answers = [after(200, 100), after(500, 500), after(200, 2000)];
+    rig.receivers.script(url("e").as_str(), &answers);
+    wait(3599).await;
+    for _ in 0..3 {
+        rig.publish().await;
+    }
+    // The store takes nothing while the hour ends: the last two outcomes, of one hour each, wait behind the
+    // first and are recorded together.
+    rig.faults.fail(0, usize::MAX);
+    wait(3).await;
+    assert_eq!(counted(&rig, endpoint).await, []);
+    rig.faults.mend();
+    wait(20).await;
+    let counted = counted(&rig, endpoint).await;
+    assert_eq!(counted, [(first, [1, 1, 0]), (first + 1, [2, 0, 0])]);
 }
 
 #[tokio::test(start_paused = true)]

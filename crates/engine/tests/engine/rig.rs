@@ -183,7 +183,7 @@ pub(crate) struct Rig {
     pub(crate) receivers: Arc<Scripted>,
     pub(crate) team: TeamId,
     began: Instant,
-    clock: Arc<VirtualClock>,
+    pub(crate) clock: Arc<VirtualClock>,
     options: EngineOptions,
     folder: Folder,
     /// Faults in the store, by will.

@@ -176,6 +176,15 @@ fn respell(sql: &str) -> String {
     sql.replace('$', "?")
 }
 
+/// Whether the file is not as SQLite left it.
+pub(super) fn means_damage(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(
+        error.sqlite_error_code(),
+        Some(DatabaseCorrupt | NotADatabase)
+    )
+}
+
 /// What an error of SQLite means to whoever asked.
 pub(super) fn meaning(error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
@@ -193,7 +202,7 @@ pub(super) fn meaning(error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DiskFull) => StoreError::Unavailable(
             "the disk is full; writing goes on by itself once there is room".into(),
         ),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Unavailable(
+        Some(_) if means_damage(error) => StoreError::Unavailable(
             "the database file is damaged; stop the service and restore it from a backup".into(),
         ),
         // Disk, file system or another process: it may pass.

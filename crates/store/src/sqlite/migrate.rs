@@ -41,6 +41,10 @@ pub(super) fn migrate(connection: &mut Connection, name: &str) -> Result<(), Ope
              restore a backup made before the upgrade."
         )));
     }
+    let meta = number("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").map_err(trouble)?;
+    if !is_new && (version == 0 || meta == 0) {
+        return Err(super::damaged_file(name)); // the first step makes the table and writes its version
+    }
     for (index, step) in STEPS.iter().enumerate().skip(version) {
         let transaction = connection.transaction().map_err(trouble)?;
         transaction.execute_batch(step).map_err(trouble)?;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 
 use crate::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
 use crate::error::{OpenError, StoreError};
@@ -169,12 +170,21 @@ fn open_file(path: &Path) -> Result<Opened, OpenError> {
         std::fs::create_dir_all(folder).map_err(|error| unusable(&name, &error))?;
     }
     let lock = lock(path, &name)?;
+    check_log(path, &name)?;
     check_header(path, &name)?;
     let mut writer = connect(path, WRITER_CACHE, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .map_err(|error| cannot_open(&name, &error))?;
+    // What is refused stays as it is: SQLite would copy the log into it when it is closed.
+    let keep_log = |connection: &rusqlite::Connection, keep| {
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep)
+            .map_err(|error| cannot_open(&name, &error))
+    };
+    keep_log(&writer, true)?;
     migrate::migrate(&mut writer, &name)?;
     make_durable(&writer, &name)?;
     check_content(&writer, path, &name)?;
+    keep_log(&writer, false)?;
     let more = |cache, flags| {
         connect(path, cache, flags)
             .map(Connection::new)
@@ -197,15 +207,67 @@ fn open_file(path: &Path) -> Result<Opened, OpenError> {
     })
 }
 
+/// Refuses a write-ahead log that SQLite would drop without a word, and with it what was committed last: one
+/// whose database is gone or empty, and one that does not begin like a log. A beginning that is there in part
+/// is what a cut of the power leaves, and then nothing that counts is behind it.
+fn check_log(path: &Path, name: &str) -> Result<(), OpenError> {
+    let log_path = log_path(path);
+    let mut beginning = Vec::new();
+    let read = File::open(&log_path)
+        .and_then(|log| log.take(LOG_BEGINNING as u64).read_to_end(&mut beginning));
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unusable(&log_path.display().to_string(), &error)),
+        Ok(0) => return Ok(()),
+        Ok(_) => {}
+    }
+    let log = log_path.display();
+    let size = match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        size => size.map_err(|error| unusable(name, &error))?.len(),
+    };
+    if size == 0 {
+        return Err(OpenError(format!(
+            "{name} is not there or empty, but {log} is there, which holds what was written to it last. No \
+             new database was made, and nothing was changed: put the database back from where it went or \
+             from a backup; to begin anew, remove {log} as well."
+        )));
+    }
+    if begins_like_a_log(&beginning) {
+        return Ok(());
+    }
+    Err(OpenError(format!(
+        "{log} is damaged at its beginning, and holds what was written to {name} last. Both were left as they \
+         are: restore them from a backup; to go on without what was written last, remove {log}."
+    )))
+}
+
+/// How much of a write-ahead log's beginning is the same in all: what it is, its format and its page size.
+const LOG_BEGINNING: usize = 12;
+
+/// Whether a log begins as the format of SQLite's files has it, at least in part.
+fn begins_like_a_log(beginning: &[u8]) -> bool {
+    let (words, _) = beginning.as_chunks::<4>();
+    let mut words = words.iter().map(|word| u32::from_be_bytes(*word));
+    let mut next = |fits: fn(u32) -> bool| words.next().is_none_or(|word| word == 0 || fits(word));
+    next(|what| what & !1 == 0x377f_0682)
+        && next(|format| format == 3_007_000)
+        && next(|page| page.is_power_of_two() && (512..=65_536).contains(&page))
+}
+
+fn log_path(path: &Path) -> PathBuf {
+    let mut log_path = path.as_os_str().to_owned();
+    log_path.push("-wal");
+    log_path.into()
+}
+
 /// The write-ahead log, to be synced. SQLite has made it by now, with its entry in the folder on disk, and
 /// keeps this very file until the last connection closes.
 fn open_log(path: &Path, name: &str) -> Result<File, OpenError> {
-    let mut log_path = path.as_os_str().to_owned();
-    log_path.push("-wal");
     OpenOptions::new()
         .read(true)
         .write(true)
-        .open(log_path)
+        .open(log_path(path))
         .map_err(|error| unusable(name, &error))
 }
 
@@ -356,8 +418,8 @@ fn cannot_open(name: &str, error: &rusqlite::Error) -> OpenError {
              was lost."
         )),
         _ => OpenError(format!(
-            "{name} cannot be opened: {error}. See that it and its folder can be written by the \
-             user this service runs as."
+            "{name} cannot be opened: {error}. See that its disk has room and works, and that it and \
+             its folder can be written by the user this service runs as."
         )),
     }
 }

@@ -1,10 +1,11 @@
 //! Hides the pool of read-only connections: reads run beside the writer and never hold it up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use super::connection::{Connection, meaning};
+use super::connection::{Connection, meaning, means_damage};
 use super::durable::Durable;
 use super::queue::closed;
 use crate::driver::Query;
@@ -18,6 +19,8 @@ pub(super) const READERS: usize = 4;
 pub(super) struct Readers {
     idle: Mutex<Vec<Connection>>,
     turns: Arc<Semaphore>,
+    /// Whether it was said that the file is damaged. Once is enough.
+    told: AtomicBool,
 }
 
 impl Readers {
@@ -25,6 +28,7 @@ impl Readers {
         Self {
             turns: Arc::new(Semaphore::new(connections.len())),
             idle: Mutex::new(connections),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -54,7 +58,16 @@ impl Readers {
             }
             // Kept until here, also where the caller stopped waiting: it stands for the connection.
             drop(turn);
-            answers.map_err(|error| meaning(&error))
+            answers.map_err(|error| {
+                if means_damage(&error) && !readers.told.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        %error,
+                        "a part of the database file is damaged: what is asked of it is refused, the rest \
+                         goes on. Stop the service and restore the file from a backup"
+                    );
+                }
+                meaning(&error)
+            })
         });
         let rows = read.await.unwrap_or_else(|error| {
             Err(StoreError::Internal(format!("a read panicked: {error}")))

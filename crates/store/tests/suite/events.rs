@@ -327,7 +327,7 @@ async fn outcomes_and_health_are_recorded_together() {
         settlement(accepted.delivery(1), 1, Verdict::Delivered),
     ];
     let progress = |endpoint, health| EndpointProgress {
-        hour: None,
+        hours: Vec::new(),
         endpoint,
         health,
         last_delivery_at: at(8),

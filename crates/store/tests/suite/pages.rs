@@ -27,7 +27,7 @@ async fn keep(house: &House, endpoint: EndpointId, hour: EndpointHour) {
         endpoint,
         health: None,
         last_delivery_at: at(1),
-        hour: Some(hour),
+        hours: vec![hour],
     };
     let settled = house.store.settle(Arc::default(), Arc::new(vec![progress]));
     settled.await.unwrap();
@@ -49,8 +49,9 @@ async fn an_hour_is_what_was_written_last_however_often_and_outlives_a_restart()
     assert_eq!(found, both);
     let found = store.hours(house.team, 8).await.unwrap();
     assert_eq!(found, [(endpoint, both[1].clone())]);
-    let found = store.hour(7).await.unwrap();
-    assert_eq!(found, [(endpoint, both[0].clone())]);
+    let wanted = [7, 9, 8].map(|hour| (endpoint, hour));
+    let found = store.hours_of(&wanted).await.unwrap();
+    assert_eq!(found, both.clone().map(|hour| (endpoint, hour)));
     // Another team's are none of this team's.
     let other = new_team(store, "other").await;
     assert!(store.hours(other, 0).await.unwrap().is_empty());

@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
@@ -25,6 +25,9 @@ use super::patience::Patient;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of a connection is read ahead: the largest head of a request, line and headers.
 const HEAD_MAX: usize = 64 * 1024;
+/// How many connections the system keeps that are not accepted yet, where it keeps so many
+/// (`net.core.somaxconn`). Beyond them it resets clients: the usual 128 are less than a burst.
+const QUEUE: u32 = 4096;
 /// How long to wait before accepting again where the system refuses to (no more open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,10 +70,18 @@ impl Door {
 }
 
 /// Listens at `address`; until the door is open, whoever comes waits in the system's queue.
-pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| anyhow!(why_not(address, &error)))
+pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A port that an earlier run still has old connections at can be had.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(QUEUE)
+    };
+    listen().map_err(|error| anyhow!(why_not(address, &error)))
 }
 
 fn why_not(address: SocketAddr, error: &std::io::Error) -> String {

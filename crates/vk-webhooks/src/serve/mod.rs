@@ -120,7 +120,7 @@ impl Service {
         let options = engine_options(settings, &policy, &places);
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
         let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
-        let listener = door::listen(settings.listen).await?;
+        let listener = door::listen(settings.listen)?;
         let web_options = web_options(settings, listener.local_addr()?);
         let public_url = web_options.public_url.clone();
         let api = web::api(engine.clone(), catalog, web_options);

@@ -83,9 +83,16 @@ fn write_durably(path: &Path, text: &str) -> std::io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    File::open(folder)?.sync_all()
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| File::open(folder)?.sync_all());
+    if written.is_err() {
+        // It is ours, and nothing is sealed with it: what a full disk left of it would be taken for a key
+        // file that is damaged. Where it cannot be removed either, the next start says so.
+        let _ = std::fs::remove_file(path);
+    }
+    written
 }
 
 fn warn_where_others_may_read(file: &Path) -> Result<()> {

@@ -193,10 +193,10 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
             endpoint: endpoints[0],
             health,
             last_delivery_at: now,
-            hour: Some(crate::EndpointHour {
+            hours: vec![crate::EndpointHour {
                 hour: 7,
                 tally: model::tally::Tally::default(),
-            }),
+            }],
         });
         store
             .settle(Arc::new(vec![settlement]), Arc::new(progress.into()))
@@ -247,7 +247,7 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
     store.latest_attempts(team, &[delivery]).await.unwrap();
     store.hours(team, 0).await.unwrap();
     store.endpoint_hours(team, endpoints[0], 0).await.unwrap();
-    store.hour(7).await.unwrap();
+    store.hours_of(&[(endpoints[0], 7)]).await.unwrap();
     store.sweep_hours(7).await.unwrap();
     for filter in [RetryFilter::default(), typed] {
         let counted = store.count_dead_letters(team, endpoints[0], &filter, 10);

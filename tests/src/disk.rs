@@ -1,0 +1,126 @@
+//! Hides how a disk is made that is small, full, or cannot be written.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::TempDir;
+
+/// A file system of a few megabytes, unmounted in the end.
+pub struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// A new one.
+    ///
+    /// # Errors
+    /// Where nothing may be mounted here.
+    pub fn mount(megabytes: usize) -> Result<Self> {
+        let folder = TempDir::new()?;
+        let size = format!("size={megabytes}m");
+        let path = folder.file("");
+        mount(&["-t", "tmpfs", "-o", &size, "tmpfs", &path])?;
+        Ok(Self(folder))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The path of a file on it, as text.
+    pub fn file(&self, name: &str) -> String {
+        self.0.file(name)
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path().join("ballast")
+    }
+
+    /// Fills it but for so many bytes, in pages of 4 KiB.
+    ///
+    /// # Errors
+    /// Where it cannot be written, but for want of room.
+    pub fn fill(&self, but: u64) -> Result<()> {
+        let mut options = OpenOptions::new();
+        let mut ballast = options.create(true).append(true).open(self.ballast())?;
+        loop {
+            match ballast.write_all(&[0; 4096]) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let length = ballast.metadata()?.len();
+        Ok(ballast.set_len(length.saturating_sub(but))?)
+    }
+
+    /// Makes room again.
+    ///
+    /// # Errors
+    /// Where it was not filled.
+    pub fn make_room(&self) -> Result<()> {
+        Ok(std::fs::remove_file(self.ballast())?)
+    }
+
+    /// Lets nothing on it be written any more, or again.
+    ///
+    /// # Errors
+    /// Where a file on it is open for writing.
+    pub fn set_read_only(&self, read_only: bool) -> Result<()> {
+        let how = if read_only {
+            "remount,ro"
+        } else {
+            "remount,rw"
+        };
+        mount(&["-o", how, &self.file("")])
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        unmount(self.path());
+    }
+}
+
+/// A file that nobody can write, not even root. Can be written again when dropped.
+pub struct ReadOnlyFile(PathBuf);
+
+impl ReadOnlyFile {
+    /// Makes this file one.
+    ///
+    /// # Errors
+    /// Where nothing may be mounted here.
+    pub fn make(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        mount(&["--bind", &name, &name])?;
+        let file = Self(path.to_owned());
+        mount(&["-o", "remount,bind,ro", &name])?;
+        Ok(file)
+    }
+}
+
+impl Drop for ReadOnlyFile {
+    fn drop(&mut self) {
+        unmount(&self.0);
+    }
+}
+
+fn mount(arguments: &[&str]) -> Result<()> {
+    let mounted = Command::new("mount").args(arguments).output();
+    let mounted = mounted.context("this test needs the program mount (Debian: util-linux)")?;
+    ensure!(
+        mounted.status.success(),
+        "mount {arguments:?}: {}This test mounts a file system, so it has to run as root (or in a container \
+         that may)",
+        String::from_utf8_lossy(&mounted.stderr)
+    );
+    Ok(())
+}
+
+fn unmount(path: &Path) {
+    // Best effort: it is a few megabytes of memory.
+    let _ = Command::new("umount").arg("-l").arg(path).status();
+}
