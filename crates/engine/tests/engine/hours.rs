@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use engine::EndpointEdit;
 use model::audit::Actor;
 use model::id::EndpointId;
 use model::tally::hour_of;
+use vk_engine::EndpointEdit;
 
 use crate::rig::{Rig, event, status, wait};
 
