@@ -2,8 +2,8 @@
 // runs, nothing breaks the policy, no other host is asked, nothing is an error.
 import { assert } from "./rig.mjs";
 
-/** Somebody at a browser of their own, with or without scripts. */
-export async function person(browser, service, options = {}) {
+/** Somebody at a browser of their own, with or without scripts. `elsewhere` is what else may be asked for. */
+export async function person(browser, service, { elsewhere, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, baseURL: service.base, reducedMotion: "reduce", ...options });
   const trouble = [];
   await context.addInitScript(() => {
@@ -14,7 +14,8 @@ export async function person(browser, service, options = {}) {
     page.on("dialog", (dialog) => { trouble.push(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
     page.on("pageerror", (error) => trouble.push(`an error in the page: ${error.message}`));
     page.on("console", (line) => { if (line.type() === "error" && !/status of (4|5)\d\d/.test(line.text())) trouble.push(`console: ${line.text()}`); });
-    page.on("request", (request) => { if (!request.url().startsWith(service.base) && !request.url().startsWith("about:")) trouble.push(`asked for ${request.url()}`); });
+    const known = [service.base, "about:", elsewhere ?? service.base];
+    page.on("request", (request) => { if (!known.some((one) => request.url().startsWith(one))) trouble.push(`asked for ${request.url()}`); });
   };
   context.on("page", watch);
   const page = await context.newPage();
@@ -33,6 +34,10 @@ export async function person(browser, service, options = {}) {
     close: () => context.close(),
   };
 }
+
+export const press = (one, name) => one.page.getByRole("button", { name, exact: true }).first().click();
+export const follow = (one, name) => one.page.getByRole("link", { name }).first().click();
+export const click = (one, name) => one.page.getByRole("link", { name, exact: true }).first().click();
 
 /** Lets somebody into a team's pages by a link from the product. */
 export async function enter(one, service, team) {

@@ -43,7 +43,9 @@ pub(crate) fn pictures() -> Result<ExitCode> {
 fn walk(only: &[&str]) -> Result<(Count, PathBuf)> {
     let (node, npm) = (tools::NODE.get()?, tools::NPM.get()?);
     tools::CHROMIUM.get()?;
-    tools::PYTHON.get()?; // a receiver that is copied from a page is run with it
+    // The receivers that a page gives to copy are run with them.
+    tools::PYTHON.get()?;
+    tools::GO.get()?;
     let tests = root().join("tests/browser");
     if !is_installed(&tests)? {
         let mut install = program(npm, &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
@@ -51,10 +53,21 @@ fn walk(only: &[&str]) -> Result<(Count, PathBuf)> {
         must_run(install).context("the browser tests' packages could not be installed from npm")?;
     }
     must_run(cargo(&["build", "--package", "vk-webhooks", "--quiet"]))?;
+    let street = [
+        "build",
+        "--package",
+        "vk-hostile",
+        "--example",
+        "street",
+        "--quiet",
+    ];
+    must_run(cargo(&street))?;
     let pictures = target_dir().join("browser");
     let mut walks = program(node, &["tests/browser/run.mjs"]);
     walks.arg(target_dir().join("debug/vk-webhooks"));
     walks.arg(&pictures).args(only);
+    walks.env("STREET", target_dir().join("debug/examples/street"));
+    walks.env("REPOSITORY", root()).env("TARGET", target_dir());
     let mut count = None;
     let ended_well = run_watched(walks, |line| count = closing_line(line).or(count))?;
     match count {

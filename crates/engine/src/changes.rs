@@ -19,6 +19,8 @@ use crate::{EndpointEdit, Refusal};
 
 const ENDPOINT: Refusal = Refusal::NotFound("webhook endpoint");
 const TEAM: Refusal = Refusal::NotFound("team");
+/// The least by which two moments differ.
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 impl House {
     /// The lane of an endpoint as it was loaded or just made.
@@ -192,7 +194,7 @@ impl House {
         change: EndpointChange,
     ) -> Result<Endpoint, Refusal> {
         let now = self.clock.now();
-        let endpoint = self
+        let mut endpoint = self
             .store
             .by(by)
             .update_endpoint(team, endpoint, change, now)
@@ -203,7 +205,27 @@ impl House {
             let next = lane.retarget(|before| Target::new(&endpoint, policy, Some(before)));
             self.follow(&lane, next);
         }
+        if endpoint.sent_as_since == now {
+            self.tell_sent_as(&mut endpoint).await;
+        }
         Ok(endpoint)
+    }
+
+    /// While the change was being committed, attempts still began by what was before. The store is told from
+    /// when on none does, so that nobody is shown what they were not sent with.
+    async fn tell_sent_as(&self, endpoint: &mut Endpoint) {
+        let since = self.clock.now().after(A_MOMENT);
+        match self
+            .store
+            .sent_as_since(endpoint.team, endpoint.id, since)
+            .await
+        {
+            Ok(()) => endpoint.sent_as_since = since,
+            // The change itself is done. Only of attempts in those milliseconds too much would be said.
+            Err(error) => {
+                tracing::warn!(%error, "it was not noted when the change of an endpoint took hold")
+            }
+        }
     }
 
     pub(crate) async fn delete_endpoint(

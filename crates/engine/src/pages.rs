@@ -1,5 +1,5 @@
 //! Hides what the settings pages ask for beyond the API's verbs: the headers that an attempt was sent
-//! with, a recovery that can be watched, and when the service begins to stop.
+//! with, how many subscribe to a type, a recovery that can be watched, and when the service begins to stop.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -41,6 +41,18 @@ impl Engine {
         };
         let signed = Signed::new(&target, &delivery, started_at, house.store.codec());
         house.headers.of(&signed)
+    }
+
+    /// How many of a team's endpoints have subscribed to each of these event types.
+    pub fn subscribers(&self, team: TeamId, event_types: &[&str]) -> Vec<usize> {
+        let mut counts = vec![0; event_types.len()];
+        for lane in self.house.roster.lanes_of(team).iter() {
+            let target = lane.target.load();
+            for (count, event_type) in counts.iter_mut().zip(event_types) {
+                *count += usize::from(target.subscription.wants(event_type));
+            }
+        }
+        counts
     }
 
     /// As [`Engine::retry_dead_letters`], adding to `done` while it goes on.

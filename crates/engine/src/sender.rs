@@ -36,13 +36,15 @@ pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
         let (Ok(_team), Ok(_all)) = (team, all) else {
             return lane.leave(first); // the semaphores are closed: the house is closing
         };
+        // Before it is looked where the delivery goes: an attempt that starts after a change took hold goes by it.
+        let started_at = house.clock.now();
         let (delivery, next) = lane.take(first);
         first = false;
         house.follow(&lane, next);
         let Some((delivery, target)) = delivery else {
             return;
         };
-        let settled = attempt(&house, &lane, delivery, &target).await;
+        let settled = attempt(&house, &lane, delivery, &target, started_at).await;
         drop((_team, _all));
         lane.ended(settled.settlement.attempt.reason.is_none());
         // Waits while the recorder is behind: what is in memory unrecorded stays bounded.
@@ -57,9 +59,9 @@ async fn attempt(
     lane: &Arc<Lane>,
     delivery: DueDelivery,
     target: &Target,
+    started_at: Timestamp,
 ) -> Settled {
     let open = house.tasks.token();
-    let started_at = house.clock.now();
     let started = Instant::now();
     let in_flight = house.metrics.attempt_started();
     let number = delivery.attempt_count + 1;

@@ -163,6 +163,8 @@ pub struct Endpoint {
     pub health: Health,
     /// When it was last changed by hand.
     pub updated_at: Timestamp,
+    /// From when on every attempt goes by the URL and the secrets that it has now.
+    pub sent_as_since: Timestamp,
     /// When its latest attempt ended.
     pub last_delivery_at: Option<Timestamp>,
 }

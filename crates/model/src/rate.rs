@@ -15,6 +15,14 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
+    /// `requests` a minute.
+    pub const fn per_minute(requests: u32) -> Self {
+        Self {
+            requests,
+            window: Duration::from_secs(60),
+        }
+    }
+
     /// `requests` an hour.
     pub const fn per_hour(requests: u32) -> Self {
         Self {

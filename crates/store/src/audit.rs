@@ -2,7 +2,7 @@
 //! its entry and no entry without its change. All of them go through a [`Hand`].
 
 use model::audit::{Action, Actor, AuditEntry, Change, Subject};
-use model::id::{AuditId, Id, TeamId};
+use model::id::{AuditId, EndpointId, Id, TeamId, first_raw_at};
 use model::time::Timestamp;
 
 use crate::driver::{Query, Unit};
@@ -16,6 +16,11 @@ const INSERT: &str = "\
 const PAGE: &str = "\
     SELECT id, actor, actor_key, action, subject, changes FROM audit_log \
     WHERE team_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+/// In the JSON of changes nothing but a field's name stands behind `["`.
+const URL_CHANGE: &str = "\
+    SELECT changes FROM audit_log \
+    WHERE subject = $1 AND id >= $2 AND team_id = $3 AND action <> $4 AND changes LIKE $5 \
+    ORDER BY id LIMIT 1";
 
 /// Somebody who changes what is in the store.
 #[derive(Clone, Copy)]
@@ -40,6 +45,27 @@ impl Store {
         let before = before.unwrap_or(AuditId(i64::MAX));
         let query = Query::new(PAGE, [team.into(), before.into(), limit.into()]);
         self.read_one(query).await?.decode(decode)
+    }
+
+    /// The URL that one of a team's endpoints had at a moment, without its query, where it has another since or
+    /// was deleted. None where it has that one still, or nothing is remembered.
+    pub async fn url_before_change(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+        at: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        let values = [
+            endpoint.into(),
+            first_raw_at(at).into(),
+            team.into(),
+            Action::EndpointCreated.as_str().into(),
+            "%[\"url\",%".into(),
+        ];
+        let rows = self.read_one(Query::new(URL_CHANGE, values)).await?;
+        let changes = rows.first(|row| changes_of(&row.text()?))?;
+        let url = changes.into_iter().flatten().find(|one| one.field == "url");
+        Ok(url.and_then(|change| change.from))
     }
 }
 
@@ -104,16 +130,20 @@ fn decode(row: &mut Columns) -> Result<AuditEntry, StoreError> {
     let action = Action::parse(&action)
         .ok_or_else(|| damaged(&format!("the action {action:?} is unknown")))?;
     let subject: Subject = action.subject(row.int()?);
-    let changes: Vec<(String, Option<String>, Option<String>)> = serde_json::from_str(&row.text()?)
-        .map_err(|_| damaged("the changes of an audit entry are not readable"))?;
-    let changes = changes
-        .into_iter()
-        .map(|(field, from, to)| Change { field, from, to });
     Ok(AuditEntry {
         id,
         actor,
         action,
         subject,
-        changes: changes.collect(),
+        changes: changes_of(&row.text()?)?,
     })
+}
+
+fn changes_of(text: &str) -> Result<Vec<Change>, StoreError> {
+    let changes: Vec<(String, Option<String>, Option<String>)> = serde_json::from_str(text)
+        .map_err(|_| damaged("the changes of an audit entry are not readable"))?;
+    let changes = changes
+        .into_iter()
+        .map(|(field, from, to)| Change { field, from, to });
+    Ok(changes.collect())
 }

@@ -19,7 +19,7 @@ macro_rules! columns {
     () => {
         "SELECT id, team_id, url, description, event_types, secret, previous_secrets, \
          disabled, paused, consecutive_failures, failing_since, \
-         last_reason, updated_at, last_delivery_at FROM endpoints WHERE deleted_at IS NULL "
+         last_reason, updated_at, sent_as_since, last_delivery_at FROM endpoints WHERE deleted_at IS NULL "
     };
 }
 pub(crate) const LIVING: &str = columns!();
@@ -37,8 +37,8 @@ const ROOM: &str = "\
            WHERE team_id = $1 AND deleted_at IS NULL) < $2";
 const INSERT: &str = "\
     INSERT INTO endpoints (id, team_id, url, description, event_types, secret, previous_secrets, \
-                           disabled, paused, consecutive_failures, updated_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, $8)";
+                           disabled, paused, consecutive_failures, updated_at, sent_as_since) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, $8, $8)";
 /// Where a change may set NULL, a flag before the value says whether there is a change.
 const UPDATE: &str = "\
     UPDATE endpoints SET \
@@ -49,8 +49,12 @@ const UPDATE: &str = "\
         paused = COALESCE($9, paused), \
         secret = COALESCE($10, secret), \
         previous_secrets = CASE WHEN $10 IS NULL THEN previous_secrets ELSE $11 END, \
-        updated_at = $12 \
+        updated_at = $12, \
+        sent_as_since = COALESCE($13, sent_as_since) \
     WHERE id = $1 AND team_id = $2 AND deleted_at IS NULL";
+const SENT_AS: &str = "\
+    UPDATE endpoints SET sent_as_since = $3 \
+    WHERE id = $1 AND team_id = $2 AND deleted_at IS NULL AND sent_as_since < $3";
 const DELETE: &str = "\
     UPDATE endpoints SET deleted_at = $3, secret = '', previous_secrets = NULL \
     WHERE id = $1 AND team_id = $2 AND deleted_at IS NULL";
@@ -103,9 +107,21 @@ impl EndpointChange {
         all
     }
 
+    /// Whether attempts are sent elsewhere or signed otherwise by it.
+    fn changes_what_is_sent(&self, before: &Endpoint) -> bool {
+        let url = self.url.as_ref();
+        url.is_some_and(|url| *url != before.url) || self.secrets.is_some()
+    }
+
     /// The endpoint after the change.
     fn applied_to(self, endpoint: Endpoint, now: Timestamp) -> Endpoint {
+        let sent_as_since = if self.changes_what_is_sent(&endpoint) {
+            now
+        } else {
+            endpoint.sent_as_since
+        };
         Endpoint {
+            sent_as_since,
             url: self.url.unwrap_or(endpoint.url),
             description: self.description.unwrap_or(endpoint.description),
             subscription: self.subscription.unwrap_or(endpoint.subscription),
@@ -142,6 +158,7 @@ impl Hand<'_> {
             paused: false,
             health: Health::default(),
             updated_at: now,
+            sent_as_since: now,
             last_delivery_at: None,
         };
         let [secret, previous] = self
@@ -210,6 +227,7 @@ impl Hand<'_> {
             secret,
             previous,
             now.into(),
+            change.changes_what_is_sent(&before).then_some(now).into(),
         ];
         let mut unit = Unit::default();
         unit.guard(UPDATE, values, 1);
@@ -260,6 +278,18 @@ impl Store {
         self.read_one(Query::new(ONE, [endpoint.into(), team.into()]))
             .await?
             .first(|row| decode(row, self.keyring()))
+    }
+
+    /// Says that no attempt that starts at `since` or later goes by anything but what the endpoint has now. For
+    /// whoever makes the attempts: between a change and their knowing of it some may start.
+    pub async fn sent_as_since(
+        &self,
+        team: TeamId,
+        endpoint: EndpointId,
+        since: Timestamp,
+    ) -> Result<(), StoreError> {
+        let values = [endpoint.into(), team.into(), since.into()];
+        self.change(Unit::of(SENT_AS, values)).await.map(|_| ())
     }
 
     /// A team's endpoints, oldest first.
@@ -318,6 +348,7 @@ pub(crate) fn decode(row: &mut Columns, keyring: &Keyring) -> Result<Endpoint, S
             last_reason: read_reason(row.maybe_text()?)?,
         },
         updated_at: row.time()?,
+        sent_as_since: row.time()?,
         last_delivery_at: row.maybe_time()?,
     })
 }

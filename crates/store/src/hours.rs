@@ -14,11 +14,6 @@ const KEEP: &str = "\
     VALUES ($1, $2, $3, $4, $5, $6) \
     ON CONFLICT (endpoint_id, hour) DO UPDATE SET delivered = excluded.delivered, \
         failed = excluded.failed, dead_letters = excluded.dead_letters, latency = excluded.latency";
-const OF_TEAM: &str = "\
-    SELECT h.endpoint_id, h.hour, h.delivered, h.failed, h.dead_letters, h.latency \
-    FROM endpoints p CROSS JOIN endpoint_hours h ON h.endpoint_id = p.id \
-    WHERE p.team_id = $1 AND p.deleted_at IS NULL AND h.hour >= $2 \
-    ORDER BY p.id, h.hour";
 const OF_ENDPOINT: &str = "\
     SELECT h.endpoint_id, h.hour, h.delivered, h.failed, h.dead_letters, h.latency \
     FROM endpoints p CROSS JOIN endpoint_hours h ON h.endpoint_id = p.id \
@@ -54,14 +49,21 @@ pub(crate) fn add_hour(unit: &mut Unit, endpoint: EndpointId, hour: &EndpointHou
 }
 
 impl Store {
-    /// The hours of a team's living endpoints, from `since` on, by endpoint and hour.
-    pub async fn hours(
+    /// The hours of some of a team's endpoints, from `since` on: of each in order.
+    pub async fn hours_of(
         &self,
         team: TeamId,
+        endpoints: impl IntoIterator<Item = EndpointId>,
         since: i64,
     ) -> Result<Vec<(EndpointId, EndpointHour)>, StoreError> {
-        let query = Query::new(OF_TEAM, [team.into(), since.into()]);
-        self.read_one(query).await?.decode(decode)
+        let query =
+            |id: EndpointId| Query::new(OF_ENDPOINT, [id.into(), team.into(), since.into()]);
+        let queries = endpoints.into_iter().map(query).collect();
+        let mut hours = Vec::new();
+        for rows in self.driver().read(queries).await? {
+            hours.extend(rows.decode(decode)?);
+        }
+        Ok(hours)
     }
 
     /// The hours of one of a team's endpoints, from `since` on, in order.

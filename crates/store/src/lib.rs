@@ -18,7 +18,8 @@
 //!   rows are still to be written);
 //! - looking back: `log` (deliveries by any filter), `events`, `latest` (how their latest
 //!   attempts ended), `hours` (what attempts came to, by the hour);
-//! - what a team has: `teams`, `endpoints`, `keys`, `tokens`, `sessions`, and `load` (all of it, for the roster);
+//! - what a team has: `teams`, `endpoints`, `names` (what those are called), `keys`, `tokens`, `sessions`, and
+//!   `load` (all of it, for the roster);
 //!   `seal` (how signing secrets are kept), `audit` (who changed what by hand);
 //! - `sweep`: retention;
 //! - [`driver`]: the seam, writes and reads as data ([`value`]); `sqlite`: the driver for one file. Its tables,
@@ -37,6 +38,7 @@ mod keys;
 mod latest;
 mod load;
 mod log;
+mod names;
 mod page;
 mod retry;
 mod seal;

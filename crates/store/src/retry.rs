@@ -41,12 +41,36 @@ macro_rules! retry_dead {
                        WHERE p.id = $1 AND p.team_id = $5 AND p.deleted_at IS NULL)"
     };
 }
-const COUNT_DEAD: &str = "\
-    SELECT count(*) FROM (SELECT 1 FROM deliveries \
-        WHERE endpoint_id = $1 AND standing = 3 AND id > $2 AND id < $3 LIMIT $4)";
-const COUNT_DEAD_OF_TYPE: &str = "\
-    SELECT count(*) FROM (SELECT 1 FROM deliveries \
-        WHERE endpoint_id = $1 AND event_type = $5 AND standing = 3 AND id > $2 AND id < $3 LIMIT $4)";
+// A team's, by the endpoints that are there: those of deleted ones cannot be retried.
+macro_rules! count_dead {
+    ($more:literal) => {
+        concat!(
+            "SELECT count(*) FROM (SELECT 1 FROM endpoints p CROSS JOIN deliveries d \
+                 ON d.endpoint_id = p.id \
+                 WHERE p.team_id = $1 AND p.deleted_at IS NULL AND d.standing = 3 \
+                   AND d.id > $2 AND d.id < $3 ",
+            $more,
+            " LIMIT $4)"
+        )
+    };
+}
+const COUNT_DEAD: &str = count_dead!("");
+const COUNT_DEAD_OF_TYPE: &str = count_dead!("AND d.event_type = $5");
+const COUNT_DEAD_OF_ENDPOINT: &str = count_dead!("AND p.id = $5");
+const COUNT_DEAD_OF_BOTH: &str = count_dead!("AND d.event_type = $5 AND p.id = $6");
+macro_rules! with_dead {
+    ($more:literal) => {
+        concat!(
+            "SELECT p.id FROM endpoints p WHERE p.team_id = $1 AND p.deleted_at IS NULL \
+               AND EXISTS (SELECT 1 FROM deliveries d WHERE d.endpoint_id = p.id \
+                             AND d.standing = 3 AND d.id > $2 AND d.id < $3 ",
+            $more,
+            ") ORDER BY p.id"
+        )
+    };
+}
+const WITH_DEAD: &str = with_dead!("");
+const WITH_DEAD_OF_TYPE: &str = with_dead!("AND d.event_type = $4");
 const RETRY_DEAD: &str = retry_dead!();
 const RETRY_DEAD_OF_TYPE: &str = concat!(retry_dead!(), " AND event_type = $6");
 
@@ -59,6 +83,16 @@ pub struct RetryFilter {
     pub since: Option<Timestamp>,
     /// Made before this moment.
     pub until: Option<Timestamp>,
+}
+
+impl RetryFilter {
+    /// The ids it is about: those after the first and before the second.
+    fn range(&self) -> (i64, i64) {
+        (
+            self.since.map_or(0, first_raw_at) - 1,
+            self.until.map_or(i64::MAX, first_raw_at),
+        )
+    }
 }
 
 /// What came of a retry by hand.
@@ -130,8 +164,7 @@ impl Store {
         if self.endpoint(team, endpoint).await?.is_none() {
             return Ok(0);
         }
-        let mut position = filter.since.map_or(0, first_raw_at) - 1;
-        let beyond = filter.until.map_or(i64::MAX, first_raw_at);
+        let (mut position, beyond) = filter.range();
         let mut retried = 0;
         while let Some(last) = self.slice(endpoint, filter, position, beyond).await? {
             let values: [Value; 5] = [
@@ -156,27 +189,44 @@ impl Store {
         Ok(retried)
     }
 
-    /// How many of an endpoint's dead letters are in a range, counted up to `at_most`.
+    /// How many dead letters of a team's endpoints, or of one of them, are in a range, counted up to `at_most`.
     pub async fn count_dead_letters(
         &self,
         team: TeamId,
-        endpoint: EndpointId,
+        endpoint: Option<EndpointId>,
         filter: &RetryFilter,
         at_most: u32,
     ) -> Result<u64, StoreError> {
-        if self.endpoint(team, endpoint).await?.is_none() {
-            return Ok(0);
-        }
-        let after = filter.since.map_or(0, first_raw_at) - 1;
-        let beyond = filter.until.map_or(i64::MAX, first_raw_at);
-        let values = [endpoint.into(), after.into(), beyond.into(), at_most.into()];
-        let mut query = Query::new(COUNT_DEAD, values);
-        if let Some(name) = &filter.event_type {
-            query.sql = COUNT_DEAD_OF_TYPE;
-            query.values.push(name.clone().into());
-        }
+        let (after, beyond) = filter.range();
+        let values = [team.into(), after.into(), beyond.into(), at_most.into()];
+        let sql = match (&filter.event_type, endpoint) {
+            (None, None) => COUNT_DEAD,
+            (Some(_), None) => COUNT_DEAD_OF_TYPE,
+            (None, Some(_)) => COUNT_DEAD_OF_ENDPOINT,
+            (Some(_), Some(_)) => COUNT_DEAD_OF_BOTH,
+        };
+        let mut query = Query::new(sql, values);
+        query
+            .values
+            .extend(filter.event_type.clone().map(Value::from));
+        query.values.extend(endpoint.map(Value::from));
         let count = self.read_one(query).await?.first(Columns::count)?;
         Ok(count.unwrap_or(0).into())
+    }
+
+    /// Those of a team's endpoints that have dead letters in a range, oldest first.
+    pub async fn with_dead_letters(
+        &self,
+        team: TeamId,
+        filter: &RetryFilter,
+    ) -> Result<Vec<EndpointId>, StoreError> {
+        let (after, beyond) = filter.range();
+        let mut query = Query::new(WITH_DEAD, [team.into(), after.into(), beyond.into()]);
+        if let Some(name) = &filter.event_type {
+            query.sql = WITH_DEAD_OF_TYPE;
+            query.values.push(name.clone().into());
+        }
+        self.read_one(query).await?.decode(Columns::id)
     }
 
     /// The last id of the next slice; none where there is nothing more.

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
@@ -13,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use engine::Bearer;
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use model::rate::Quota;
 use tower::Service;
 
@@ -22,6 +23,7 @@ use crate::authority::{self, Caller};
 use crate::body::{BATCH_MAX, BODY_MAX, DRAINED_MAX};
 use crate::problem::Problem;
 use crate::rate;
+use crate::settings;
 
 const EVENTS: &str = "/v1/events";
 const BATCH: &str = "/v1/events/batch";
@@ -34,6 +36,8 @@ const BATCH: &str = "/v1/events/batch";
 pub struct Api {
     app: App,
     routes: Router,
+    /// Who is at the other end of the connection, where that is known.
+    peer: Option<IpAddr>,
 }
 
 impl Api {
@@ -41,9 +45,22 @@ impl Api {
     pub(crate) fn enclose(routes: Router<App>, app: App) -> Self {
         let routes = routes
             .fallback(async || Problem::NotFound)
-            .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+            .method_not_allowed_fallback(wrong_method)
             .with_state(app.clone());
-        Self { app, routes }
+        Self {
+            app,
+            routes,
+            peer: None,
+        }
+    }
+
+    /// The same for the requests of one connection, whose other end is at this address.
+    #[must_use]
+    pub fn at(&self, peer: IpAddr) -> Self {
+        Self {
+            peer: Some(peer),
+            ..self.clone()
+        }
     }
 
     /// Answers a request. Which of the routes answers it is found at once, so that the future does
@@ -58,6 +75,9 @@ impl Api {
         let (quota, entered) = if is_api(uri.path()) {
             enter(&app, &mut request)
         } else {
+            if let Some(peer) = self.peer {
+                request.extensions_mut().insert(settings::Peer(peer));
+            }
             (None, Ok(()))
         };
         let routed = entered.map(|()| self.routes.clone().call(request));
@@ -79,6 +99,14 @@ impl Api {
 
 fn is_api(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/")
+}
+
+async fn wrong_method(uri: Uri) -> Response {
+    if settings::is_page(uri.path()) {
+        settings::only_forms()
+    } else {
+        Problem::MethodNotAllowed.into_response()
+    }
 }
 
 /// Everything under `/v1` needs a key, also what does not exist there. Puts who asks into the

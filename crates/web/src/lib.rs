@@ -44,7 +44,7 @@ use model::rate::RateLimit;
 
 pub use door::Api;
 pub use openapi::openapi_json;
-pub use settings::first_run_link;
+pub use settings::{first_run_link, page_routes};
 
 /// How the API is served.
 #[derive(Clone, Debug)]
@@ -53,6 +53,12 @@ pub struct WebOptions {
     pub key_limit: RateLimit,
     /// How many requests all keys of a team may make together (contract: 3,000 an hour).
     pub team_limit: RateLimit,
+    /// How often the settings pages may be asked for within one session.
+    pub session_limit: RateLimit,
+    /// How often they may be asked for within all sessions of a team.
+    pub team_pages_limit: RateLimit,
+    /// How many keys that are not valid may be tried at them from one address.
+    pub wrong_key_limit: RateLimit,
     /// Where people reach this service, such as `https://webhooks.example.com`, without a path
     /// and with the scheme in lower case: what links into the settings pages start with, and
     /// whether their cookies are for HTTPS only. Where there is none, a link starts with the
@@ -65,6 +71,9 @@ impl Default for WebOptions {
         Self {
             key_limit: RateLimit::per_hour(1_000),
             team_limit: RateLimit::per_hour(3_000),
+            session_limit: settings::PER_SESSION,
+            team_pages_limit: settings::PER_TEAM,
+            wrong_key_limit: settings::WRONG_KEYS,
             public_url: None,
         }
     }
@@ -83,6 +92,7 @@ struct Parts {
     room: body::Room,
     watchers: settings::Watchers,
     recoveries: settings::Recoveries,
+    bounds: settings::Bounds,
 }
 
 impl std::ops::Deref for App {
@@ -100,6 +110,7 @@ pub fn api(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Api {
         room: body::Room::default(),
         watchers: settings::Watchers::default(),
         recoveries: settings::Recoveries::default(),
+        bounds: settings::Bounds::new(&options),
         engine,
         catalog,
         options,

@@ -10,13 +10,14 @@ use model::id::{KeyId, TeamId};
 use model::rate::{Quota, RateLimit, Window};
 use model::time::Timestamp;
 
-/// The windows of all keys and teams.
-pub(crate) struct Rates {
+/// The windows of all teams, and of all keys of theirs (or whatever else is counted beside a team).
+pub(crate) struct Rates<K = KeyId> {
     // One lock over both: a request counts for its key and its team, or for neither.
-    windows: Mutex<(Windows<KeyId>, Windows<TeamId>)>,
+    windows: Mutex<(Windows<K>, Windows<TeamId>)>,
 }
 
-struct Windows<K> {
+/// The windows of all who asked within the last one.
+pub(crate) struct Windows<K> {
     limit: RateLimit,
     by: HashMap<K, Window>,
     /// Clean up when there are this many: twice what the last clean-up left.
@@ -27,7 +28,7 @@ struct Windows<K> {
 const SWEEP_AT_LEAST: usize = 1024;
 
 impl<K: Eq + Hash + Copy> Windows<K> {
-    fn new(limit: RateLimit) -> Self {
+    pub(crate) fn new(limit: RateLimit) -> Self {
         Self {
             limit,
             by: HashMap::new(),
@@ -36,12 +37,13 @@ impl<K: Eq + Hash + Copy> Windows<K> {
     }
 
     /// The quota as it is, without counting.
-    fn look(&self, who: K, now: Timestamp) -> Quota {
+    pub(crate) fn look(&self, who: K, now: Timestamp) -> Quota {
         let mut window = self.by.get(&who).copied().unwrap_or_default();
         window.count(self.limit, 0, now)
     }
 
-    fn count(&mut self, who: K, now: Timestamp) -> Quota {
+    /// The quota after one request more, where that fits.
+    pub(crate) fn count(&mut self, who: K, now: Timestamp) -> Quota {
         if self.by.len() >= self.sweep_at && !self.by.contains_key(&who) {
             let limit = self.limit;
             self.by
@@ -52,7 +54,7 @@ impl<K: Eq + Hash + Copy> Windows<K> {
     }
 }
 
-impl Rates {
+impl<K: Eq + Hash + Copy> Rates<K> {
     /// Nobody has asked yet.
     pub(crate) fn new(key: RateLimit, team: RateLimit) -> Self {
         Self {
@@ -62,7 +64,7 @@ impl Rates {
 
     /// The tighter quota of a key and its team, after one request more where `counts`. A request
     /// that either refuses is counted by neither. Where it does not count it is always allowed.
-    pub(crate) fn count(&self, key: KeyId, team: TeamId, counts: bool, now: Timestamp) -> Quota {
+    pub(crate) fn count(&self, key: K, team: TeamId, counts: bool, now: Timestamp) -> Quota {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let (keys, teams) = &mut *windows;
         let (mut of_key, mut of_team) = (keys.look(key, now), teams.look(team, now));

@@ -4,7 +4,8 @@
 //! one script makes what is shown live. Rooms, in reading order:
 //!
 //! - `answer`: what every page has in common: headers, frame, what is shown when something is wrong;
-//! - `session`: who is here, and what lets nobody else in; `form`: what a page sends back;
+//! - `rooms`: the routes, and the list of them;
+//! - `session`: who is here, and what lets nobody else in; `bounds`: how often; `form`: what a page sends back;
 //! - `enter`: the ways in and out; `teams`: the operator's list;
 //! - `webhooks`: the list of endpoints; `add`: a new one; `endpoint`: one of them; `changes`: what can be
 //!   done to it; `test_event`: trying it;
@@ -20,6 +21,7 @@ mod advice;
 mod answer;
 mod assets;
 mod attempt;
+mod bounds;
 mod catalog;
 mod changes;
 mod chart;
@@ -37,6 +39,7 @@ mod live;
 mod log;
 mod receivers;
 mod recovery;
+mod rooms;
 mod session;
 mod teams;
 mod test_event;
@@ -44,37 +47,57 @@ mod webhooks;
 mod words;
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http::Method;
 
 use crate::App;
 use answer::Trouble;
+use rooms::Rooms;
 
+pub(crate) use bounds::{Bounds, PER_SESSION, PER_TEAM, Peer, WRONG_KEYS};
 pub use enter::first_run_link;
 pub(crate) use enter::link;
 pub(crate) use live::Watchers;
 pub(crate) use recovery::Recoveries;
 
+fn rooms() -> Rooms {
+    assets::rooms()
+        .and(enter::rooms())
+        .and(teams::rooms())
+        .and(webhooks::rooms())
+        .and(add::rooms())
+        .and(endpoint::rooms())
+        .and(changes::rooms())
+        .and(test_event::rooms())
+        .and(log::rooms())
+        .and(live::rooms())
+        .and(recovery::rooms())
+        .and(delivery::rooms())
+        .and(catalog::rooms())
+        .and(debugger::rooms())
+        .and(keys::rooms())
+        .and(history::rooms())
+}
+
 pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .merge(assets::routes())
-        .merge(enter::routes())
-        .merge(teams::routes())
-        .merge(webhooks::routes())
-        .merge(add::routes())
-        .merge(endpoint::routes())
-        .merge(changes::routes())
-        .merge(test_event::routes())
-        .merge(log::routes())
-        .merge(live::routes())
-        .merge(recovery::routes())
-        .merge(delivery::routes())
-        .merge(catalog::routes())
-        .merge(debugger::routes())
-        .merge(keys::routes())
-        .merge(history::routes())
+    let nothing = async || Trouble::Missing;
+    rooms()
+        .into_router()
         .route("/settings/{*nothing}", get(nothing).post(nothing))
 }
 
-async fn nothing() -> Trouble {
-    Trouble::Missing
+/// Every route of the settings pages: its method and its path, with the names of what varies in braces.
+pub fn page_routes() -> Vec<(Method, String)> {
+    rooms().into_list()
+}
+
+/// Whether a path is one of the settings pages'.
+pub(crate) fn is_page(path: &str) -> bool {
+    path == "/settings" || path.starts_with("/settings/")
+}
+
+/// What is answered where a form's address is looked at.
+pub(crate) fn only_forms() -> Response {
+    Trouble::OnlyForms.into_response()
 }

@@ -108,6 +108,7 @@ fn endpoint(paused: bool) -> Endpoint {
         paused,
         health: Health::default(),
         updated_at: Timestamp::default(),
+        sent_as_since: Timestamp::default(),
         last_delivery_at: None,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::audit::Actor;
 use model::id::EndpointId;
 use model::tally::hour_of;
+use vk_engine::EndpointEdit;
 
 use crate::rig::{Answer, Rig, event, status, url, wait};
 
@@ -140,4 +141,32 @@ async fn the_headers_of_an_attempt_are_made_again_as_they_were_sent() {
         assert!(made.contains_key("x-vantagekit-signature-next"), "{made:?}");
         assert_eq!(made, seen.headers);
     }
+}
+
+/// While a change is being committed attempts still begin by what was before: what is said to be sent by the new
+/// settings begins after that.
+#[tokio::test(start_paused = true)]
+async fn a_change_of_what_is_sent_holds_from_after_it_took_hold() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("e", &[status(200)]).await;
+    wait(1).await;
+    let hand = rig.engine.by(Actor::Operator);
+    let edit = EndpointEdit {
+        description: Some(Some("d".into())),
+        ..EndpointEdit::default()
+    };
+    let described = hand
+        .update_endpoint(rig.team, endpoint.id, edit)
+        .await
+        .unwrap();
+    assert!(described.updated_at > endpoint.updated_at);
+    assert_eq!(described.sent_as_since, endpoint.sent_as_since);
+    let rotated = hand.rotate_secret(rig.team, endpoint.id, Duration::from_secs(60));
+    let (_, rotated) = rotated.await.unwrap();
+    assert!(rotated.sent_as_since > rotated.updated_at);
+    let stored = rig.engine.store().endpoint(rig.team, endpoint.id).await;
+    assert_eq!(
+        stored.unwrap().unwrap().sent_as_since,
+        rotated.sent_as_since
+    );
 }

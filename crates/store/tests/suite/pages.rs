@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use model::audit::Actor;
 use model::id::EndpointId;
 use model::key::KeyHash;
 use model::retry::Verdict;
 use model::tally::Tally;
-use store::{EndpointHour, EndpointProgress, Opener, RetryFilter, Session};
+use store::{EndpointChange, EndpointHour, EndpointProgress, Opener, RetryFilter, Session};
 
 use crate::house::{House, at, new_team, settlement};
 
@@ -47,14 +48,15 @@ async fn an_hour_is_what_was_written_last_however_often_and_outlives_a_restart()
     let both = [hour(7, 3, 300), hour(8, 1, 5)];
     let found = store.endpoint_hours(house.team, endpoint, 7).await.unwrap();
     assert_eq!(found, both);
-    let found = store.hours(house.team, 8).await.unwrap();
+    let of = [endpoint];
+    let found = store.hours_of(house.team, of, 8).await.unwrap();
     assert_eq!(found, [(endpoint, both[1].clone())]);
     let wanted = [7, 9, 8].map(|hour| (endpoint, hour));
     let found = store.hours_of(&wanted).await.unwrap();
     assert_eq!(found, both.clone().map(|hour| (endpoint, hour)));
     // Another team's are none of this team's.
     let other = new_team(store, "other").await;
-    assert!(store.hours(other, 0).await.unwrap().is_empty());
+    assert!(store.hours_of(other, of, 0).await.unwrap().is_empty());
     assert!(
         store
             .endpoint_hours(other, endpoint, 0)
@@ -126,11 +128,15 @@ async fn dead_letters_are_counted_up_to_a_limit_and_their_retry_can_be_watched()
         ..RetryFilter::default()
     };
     for (filter, most, count) in [(&all, 9, 5), (&all, 2, 2), (&typed, 9, 3), (&late, 9, 2)] {
-        let found = store.count_dead_letters(team, endpoint, filter, most).await;
+        let found = store
+            .count_dead_letters(team, Some(endpoint), filter, most)
+            .await;
         assert_eq!(found.unwrap(), count, "{filter:?} {most}");
     }
     let other = new_team(store, "other").await;
-    let none = store.count_dead_letters(other, endpoint, &all, 9).await;
+    let none = store
+        .count_dead_letters(other, Some(endpoint), &all, 9)
+        .await;
     assert_eq!(none.unwrap(), 0, "another team's");
     let latest = store.latest_attempts(team, &ids).await.unwrap();
     assert_eq!(latest.len(), 5);
@@ -149,6 +155,164 @@ async fn dead_letters_are_counted_up_to_a_limit_and_their_retry_can_be_watched()
         .retry_dead_letters_watched(team, endpoint, &typed, at(9), &done)
         .await;
     assert_eq!((retried.unwrap(), done.load(Ordering::Relaxed)), (3, 3));
-    let left = store.count_dead_letters(team, endpoint, &all, 9).await;
+    let left = store
+        .count_dead_letters(team, Some(endpoint), &all, 9)
+        .await;
     assert_eq!(left.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn endpoints_are_called_by_their_descriptions_and_only_their_own_team_knows_them() {
+    let house = House::new().await;
+    let (store, team) = (&house.store, house.team);
+    let (plain, named) = (house.endpoint().await, house.endpoint().await);
+    let deleted = house.endpoint().await;
+    let other = new_team(store, "other").await;
+    let foreign = house.endpoint_of(other).await.id;
+    let hand = store.by(Actor::Operator);
+    let change = EndpointChange {
+        description: Some(Some("CRM".into())),
+        ..EndpointChange::default()
+    };
+    hand.update_endpoint(team, named, change, at(1))
+        .await
+        .unwrap();
+    assert!(hand.delete_endpoint(team, deleted, at(1)).await.unwrap());
+    let url = "https://receiver.example/hook".to_owned();
+    let first = store.endpoint_names(team, 1).await.unwrap();
+    assert_eq!(first, [(plain, url.clone())]);
+    let both = [(plain, url), (named, "CRM".to_owned())];
+    assert_eq!(store.endpoint_names(team, 9).await.unwrap(), both);
+    let asked = [named, foreign, deleted, plain, named];
+    let names = store.names_of(team, asked).await.unwrap();
+    assert_eq!(names, both.into());
+    for (endpoint, its) in [(plain, true), (deleted, true), (foreign, false)] {
+        let found = store.was_endpoint_of(team, endpoint).await.unwrap();
+        assert_eq!(found, its, "{endpoint:?}");
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_over_all_endpoints_that_are_there() {
+    let house = House::new().await;
+    let (store, team) = (&house.store, house.team);
+    let (one, two) = (house.endpoint().await, house.endpoint().await);
+    let (idle, deleted) = (house.endpoint().await, house.endpoint().await);
+    for (number, (kind, endpoint)) in [
+        ("link.created", one),
+        ("link.clicked", one),
+        ("link.created", two),
+        ("link.created", deleted),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let published = house.publish(kind, &[endpoint], number as i64).await;
+        let settled = settlement(published.delivery(0), 1, Verdict::DeadLetter);
+        house.settle(settled).await;
+    }
+    let hand = store.by(Actor::Operator);
+    assert!(hand.delete_endpoint(team, deleted, at(9)).await.unwrap());
+    let created = RetryFilter {
+        event_type: Some("link.created".into()),
+        ..RetryFilter::default()
+    };
+    let late = RetryFilter {
+        since: Some(at(1)),
+        ..RetryFilter::default()
+    };
+    for (filter, endpoint, most, number) in [
+        (&RetryFilter::default(), None, 9, 3),
+        (&RetryFilter::default(), None, 2, 2),
+        (&RetryFilter::default(), Some(one), 9, 2),
+        (&RetryFilter::default(), Some(idle), 9, 0),
+        (&RetryFilter::default(), Some(deleted), 9, 0),
+        (&created, None, 9, 2),
+        (&created, Some(one), 9, 1),
+        (&late, None, 9, 2),
+    ] {
+        let counted = store.count_dead_letters(team, endpoint, filter, most).await;
+        assert_eq!(counted.unwrap(), number, "{filter:?} {endpoint:?} {most}");
+    }
+    for (filter, endpoints) in [
+        (&RetryFilter::default(), vec![one, two]),
+        (&created, vec![one, two]),
+        (&late, vec![one, two]),
+    ] {
+        let found = store.with_dead_letters(team, filter).await.unwrap();
+        assert_eq!(found, endpoints, "{filter:?}");
+    }
+    let other = new_team(store, "other").await;
+    let all = RetryFilter::default();
+    assert!(
+        store
+            .with_dead_letters(other, &all)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let theirs = store.count_dead_letters(other, None, &all, 9).await;
+    assert_eq!(theirs.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_sent_is_known_from_its_last_change_on() {
+    let house = House::new().await;
+    let (store, team, endpoint) = (&house.store, house.team, house.endpoint().await);
+    let other = new_team(store, "other").await;
+    let change = async |url: Option<&str>, millis| {
+        let change = EndpointChange {
+            url: url.map(str::to_owned),
+            paused: Some(millis % 2 == 0),
+            ..EndpointChange::default()
+        };
+        let hand = store.by(Actor::Operator);
+        let changed = hand
+            .update_endpoint(team, endpoint, change, at(millis))
+            .await;
+        changed.unwrap().unwrap().sent_as_since
+    };
+    let stored = async || {
+        let found = store.endpoint(team, endpoint).await.unwrap();
+        found.unwrap().sent_as_since
+    };
+    assert_eq!(change(None, 5).await, at(0));
+    assert_eq!(
+        change(Some("https://receiver.example/hook"), 6).await,
+        at(0)
+    );
+    assert_eq!(
+        change(Some("https://receiver.example/new?a=b"), 10).await,
+        at(10)
+    );
+    assert_eq!(stored().await, at(10));
+    for (whose, since, expected) in [(team, 12, 12), (team, 11, 12), (other, 13, 12)] {
+        store
+            .sent_as_since(whose, endpoint, at(since))
+            .await
+            .unwrap();
+        assert_eq!(stored().await, at(expected), "{since}");
+    }
+    change(Some("https://receiver.example/newest"), 20).await;
+    let before = async |team, millis| {
+        let found = store.url_before_change(team, endpoint, at(millis)).await;
+        found.unwrap()
+    };
+    let (first, second) = (
+        "https://receiver.example/hook",
+        "https://receiver.example/new?…",
+    );
+    for (millis, url) in [
+        (0, Some(first)),
+        (9, Some(first)),
+        (11, Some(second)),
+        (21, None),
+    ] {
+        assert_eq!(before(team, millis).await.as_deref(), url, "{millis}");
+        assert_eq!(before(other, millis).await, None, "another team's");
+    }
+    let hand = store.by(Actor::Operator);
+    assert!(hand.delete_endpoint(team, endpoint, at(30)).await.unwrap());
+    let last = before(team, 21).await;
+    assert_eq!(last.as_deref(), Some("https://receiver.example/newest"));
 }

@@ -147,8 +147,11 @@ async fn an_endpoint_is_kept_with_all_its_parts_and_changed_in_parts() {
         ..made.clone()
     };
     assert_eq!(change(EndpointChange::default()).await, expected);
+    // What is sent is the same, until the URL or a secret is another.
+    assert_eq!(expected.sent_as_since, made.sent_as_since);
     expected.url = "https://b.example/".into();
     expected.paused = true;
+    expected.sent_as_since = at(2);
     let now = change(EndpointChange {
         url: Some("https://b.example/".into()),
         paused: Some(true),

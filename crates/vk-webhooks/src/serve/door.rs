@@ -122,8 +122,8 @@ async fn accept(
             grace = &mut closing => break grace.unwrap_or_default(),
         };
         match stream {
-            Ok((stream, _)) => {
-                let connection = converse(stream, api.clone(), &graceful);
+            Ok((stream, peer)) => {
+                let connection = converse(stream, api.at(peer.ip()), &graceful);
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);

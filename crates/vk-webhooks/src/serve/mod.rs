@@ -213,6 +213,7 @@ fn web_options(settings: &Settings, address: SocketAddr) -> WebOptions {
         key_limit: settings.rate_limit_per_key,
         team_limit: settings.rate_limit_per_team,
         public_url: public_url.or_else(|| reached_at(address)),
+        ..WebOptions::default()
     }
 }
 

@@ -2,16 +2,15 @@
 //! shown once beside code that has it in it.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use http::{StatusCode, Uri};
 use model::endpoint::Subscription;
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::form::Form;
 use super::receivers::{self, Example};
+use super::rooms::Rooms;
 use super::session::{Change, Visit};
 use super::test_event::type_options;
 use super::words;
@@ -20,10 +19,10 @@ use crate::body::check_text;
 use crate::endpoints::{DESCRIPTION_MAX, read_subscription, read_url};
 use crate::problem::Problem;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/settings/teams/{team}/webhooks/new", get(show))
-        .route("/settings/teams/{team}/webhooks/check", get(check))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/teams/{team}/webhooks/new", show)
+        .get("/settings/teams/{team}/webhooks/check", check)
 }
 
 /// The fields that a new endpoint and the settings of one have in common.

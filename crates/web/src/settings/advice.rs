@@ -67,11 +67,11 @@ pub(super) fn advice(attempt: &Attempt) -> Option<Advice> {
             ],
         ),
         Reason::TlsCertificate => (
-            "The certificate is not valid for this host",
+            "The receiver's certificate was not accepted",
             &[
-                "The sentence above says which certificate is missing, expired or for another name: that is the one to mend.",
-                "Where the chain is not sent, let the server send its intermediate certificates too (`fullchain.pem`, not `cert.pem`).",
-                "Where it has expired, renew it, and see that renewing restarts the server.",
+                "Expired, or not valid yet: renew it, and see that renewing restarts the server. Look at what is served: `openssl s_client -connect HOST:PORT -servername HOST`.",
+                "For another host name: serve a certificate that has the host of the endpoint's URL among its names, or set the URL to a name that it has.",
+                "Self-signed, or of an authority that is not trusted: get one from a public authority, and let the server send the intermediate certificates too (`fullchain.pem`, not `cert.pem`).",
             ],
         ),
         Reason::TlsHandshake => (

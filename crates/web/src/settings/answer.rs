@@ -1,6 +1,8 @@
 //! Hides what every page has in common: its headers, the frame around it, and what is shown instead where
 //! something is wrong.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use engine::Refusal;
@@ -8,11 +10,12 @@ use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use store::StoreError;
 
 use super::assets;
 use super::session::{Cookies, Visit};
+use super::words;
 use crate::App;
 use crate::problem::Problem;
 
@@ -166,6 +169,13 @@ pub(super) enum Trouble {
     Missing,
     /// A form that did not come from a page of ours.
     NotFromHere,
+    /// What only takes forms was looked at.
+    OnlyForms,
+    /// What happened too often, and how long it is not answered.
+    TooMany {
+        sentence: &'static str,
+        wait: Duration,
+    },
     Other(Problem),
 }
 
@@ -203,6 +213,11 @@ struct Message {
 
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
+        let headers = match &self {
+            Self::Other(problem) => problem.headers(),
+            Self::TooMany { wait, .. } => Problem::RateLimited(*wait).headers(),
+            _ => HeaderMap::new(),
+        };
         let (status, heading, text, sign_in) = match self {
             Self::LinkOver => (
                 StatusCode::GONE,
@@ -235,6 +250,20 @@ impl IntoResponse for Trouble {
                     .to_owned(),
                 false,
             ),
+            Self::OnlyForms => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "There is nothing to see here",
+                "This address only takes what a form sends. Go back to the page with the form, and \
+                 send it again."
+                    .to_owned(),
+                false,
+            ),
+            Self::TooMany { sentence, wait } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests",
+                format!("{sentence} Try again in {}.", words::span(wait)),
+                false,
+            ),
             Self::Other(problem) => (
                 problem.status(),
                 "That did not work",
@@ -249,7 +278,9 @@ impl IntoResponse for Trouble {
             text,
             sign_in,
         };
-        page(status, &message)
+        let mut response = page(status, &message);
+        response.headers_mut().extend(headers);
+        response
     }
 }
 

@@ -3,32 +3,23 @@
 
 use std::sync::LazyLock;
 
-use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use sha2::{Digest, Sha256};
 
-use crate::App;
+use super::rooms::Rooms;
 
 const STYLE: &str = include_str!("../../assets/style.css");
 const SCRIPT: &str = include_str!("../../assets/script.js");
 const ICON: &str = include_str!("../../assets/icon.svg");
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route(
-            "/settings/style.css",
-            get(async || asset("text/css", STYLE)),
-        )
-        .route(
-            "/settings/script.js",
-            get(async || asset("text/javascript", SCRIPT)),
-        )
-        .route(
-            "/settings/icon.svg",
-            get(async || asset("image/svg+xml", ICON)),
-        )
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/style.css", async || asset("text/css", STYLE))
+        .get("/settings/script.js", async || {
+            asset("text/javascript", SCRIPT)
+        })
+        .get("/settings/icon.svg", async || asset("image/svg+xml", ICON))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

@@ -60,15 +60,17 @@ pub(super) struct Answered {
     pub(super) raw: String,
 }
 
-/// What was sent, the same in every attempt.
+/// What was sent, but for an attempt's own headers.
 pub(super) struct Sent {
     pub(super) url: String,
+    /// What has to be said of the URL; empty where it is the one of the attempt.
+    pub(super) about_url: &'static str,
     pub(super) body: String,
     pub(super) whole: bool,
     pub(super) size: String,
     pub(super) raw: String,
-    /// Whether headers are shown as sent: not where the endpoint was changed since.
-    pub(super) exact: bool,
+    /// Why headers cannot be shown, where they cannot.
+    pub(super) no_headers: &'static str,
 }
 
 pub(super) fn class_of(attempt: &Attempt) -> &'static str {
@@ -94,18 +96,43 @@ pub(super) fn outcome(attempt: &Attempt) -> String {
     }
 }
 
-pub(super) fn sent(found: &Found, path: &str) -> Sent {
+/// Whether an attempt was sent to the URL and signed with the secrets that the endpoint has now.
+fn is_as_now(endpoint: &Endpoint, attempt: &Attempt) -> bool {
+    attempt.started_at >= endpoint.sent_as_since
+}
+
+/// What was sent in an attempt, or would be where there was none yet. `url_before` is the URL that the
+/// audit log remembers from before the first change after the attempt.
+pub(super) fn sent(
+    found: &Found,
+    attempt: Option<&Attempt>,
+    url_before: Option<String>,
+    path: &str,
+) -> Sent {
     let (body, whole) = harmless(&found.body, BODY_SHOWN);
+    let as_now = |endpoint: &&Endpoint| attempt.is_none_or(|one| is_as_now(endpoint, one));
+    let (url, about_url) = match (&found.endpoint, url_before) {
+        (Some(endpoint), _) if as_now(&endpoint) => (endpoint.url.clone(), ""),
+        (_, Some(url)) if url.ends_with("?…") => (url, "(its query is not kept)"),
+        (_, Some(url)) => (url, ""),
+        (Some(endpoint), None) => (endpoint.url.clone(), "(the endpoint's URL now)"),
+        (None, None) => (String::new(), ""),
+    };
+    let no_headers = match &found.endpoint {
+        Some(_) => {
+            "The endpoint's URL or secret was changed after this attempt, so its headers of then, \
+             the signature among them, cannot be shown exactly."
+        }
+        None => "The endpoint was deleted, and its secret with it: the headers cannot be shown.",
+    };
     Sent {
-        url: found
-            .endpoint
-            .as_ref()
-            .map_or_else(String::new, |one| one.url.clone()),
+        url,
+        about_url,
         body,
         whole,
         size: words::counted(found.body.len() as u64, "byte", "bytes"),
         raw: format!("{path}/request.txt"),
-        exact: found.endpoint.is_some(),
+        no_headers,
     }
 }
 
@@ -137,15 +164,13 @@ pub(super) fn detail(
     }
 }
 
-/// The headers as they were sent: made again from the same parts. Where the endpoint was changed after
-/// the attempt its secret or URL may be another, and nothing is shown rather than something wrong.
+/// The headers as they were sent: made again from the same parts. Where the endpoint's URL or secrets are
+/// others now, nothing is shown rather than something wrong.
 fn request_headers(app: &App, found: &Found, attempt: &Attempt) -> Vec<(String, String)> {
-    let Some(endpoint) = &found.endpoint else {
+    let endpoint = found.endpoint.as_ref();
+    let Some(endpoint) = endpoint.filter(|endpoint| is_as_now(endpoint, attempt)) else {
         return Vec::new();
     };
-    if endpoint.updated_at > attempt.started_at {
-        return Vec::new();
-    }
     let sent = app
         .engine
         .headers_of(endpoint, &found.delivery, &found.body, attempt.started_at);

@@ -1,27 +1,28 @@
 //! Hides how the event types are shown: by category, each with its fields, its example, and who gets it.
 
+use std::collections::HashMap;
+
 use askama::Template;
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::get;
 use model::catalog::EventType;
 use serde_json::Value;
+use store::PageRequest;
 
 use super::answer::{self, Frame, Tab, Trouble};
-use super::log::endpoints;
+use super::rooms::Rooms;
 use super::session::Visit;
 use super::test_event::{example, path_for};
 use super::words::{Badge, name_of};
 use crate::App;
 
 /// The most endpoints that a type's page lists.
-const RECEIVERS: usize = 100;
+const RECEIVERS: u32 = 100;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/settings/teams/{team}/events", get(list))
-        .route("/settings/teams/{team}/events/{type}", get(show))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/teams/{team}/events", list)
+        .get("/settings/teams/{team}/events/{type}", show)
 }
 
 struct Category {
@@ -44,15 +45,19 @@ struct Catalog {
     categories: Vec<Category>,
 }
 
-async fn list(visit: Visit, State(app): State<App>) -> Result<Response, Trouble> {
-    let all = endpoints(&app, &visit).await?;
+async fn list(visit: Visit, State(app): State<App>) -> Response {
+    let names: Vec<&str> = app
+        .catalog
+        .types()
+        .iter()
+        .map(|known| &*known.name)
+        .collect();
+    let counts = app.engine.subscribers(visit.team.id, &names);
+    let counts: HashMap<&str, usize> = names.into_iter().zip(counts).collect();
     let summary = |known: &EventType| Summary {
         name: known.name.to_string(),
         about: known.description.clone(),
-        receivers: all
-            .iter()
-            .filter(|one| one.subscription.wants(&known.name))
-            .count(),
+        receivers: counts.get(&*known.name).copied().unwrap_or(0),
     };
     let category = |name: &str| {
         let types = app
@@ -71,7 +76,7 @@ async fn list(visit: Visit, State(app): State<App>) -> Result<Response, Trouble>
         total: app.catalog.types().len(),
         categories: app.catalog.categories().into_iter().map(category).collect(),
     };
-    Ok(answer::ok(&template))
+    answer::ok(&template)
 }
 
 /// A field of a type's data.
@@ -112,7 +117,11 @@ async fn show(
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Trouble> {
     let known = app.catalog.get(&name).ok_or(Trouble::Missing)?;
-    let all = endpoints(&app, &visit).await?;
+    let first = PageRequest {
+        page: 1,
+        per_page: RECEIVERS,
+    };
+    let first = app.engine.store().endpoints(visit.team.id, first).await?;
     let base = visit.base();
     let codec = app.engine.store().codec();
     let receiver = |one: &model::endpoint::Endpoint| {
@@ -132,7 +141,7 @@ async fn show(
         fields: fields(&known.schema),
         example: example(&app, &name).unwrap_or_default(),
         schema: serde_json::to_string_pretty(&known.schema).unwrap_or_default(),
-        receivers: all.iter().take(RECEIVERS).map(receiver).collect(),
+        receivers: first.rows.iter().map(receiver).collect(),
         can_write: visit.can_write,
         name: name.clone(),
         base: base.clone(),

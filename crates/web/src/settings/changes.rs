@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::post;
 use engine::EndpointEdit;
 use http::StatusCode;
 use model::endpoint::Subscription;
@@ -17,20 +15,18 @@ use super::answer::{self, Frame, Tab, Trouble};
 use super::endpoint::{Head, SettingsPage, find};
 use super::form::Form;
 use super::receivers::{self, Example};
+use super::rooms::Rooms;
 use super::session::{Change, Named, Visit};
 use super::words::{self, When};
 use crate::App;
 use crate::endpoints::read_url;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route(
-            "/settings/teams/{team}/webhooks/{id}/state",
-            post(set_state),
-        )
-        .route("/settings/teams/{team}/webhooks/{id}/rotate", post(rotate))
-        .route("/settings/teams/{team}/webhooks/{id}/delete", post(delete))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .post("/settings/teams/{team}/webhooks/{id}/state", set_state)
+        .post("/settings/teams/{team}/webhooks/{id}/rotate", rotate)
+        .post("/settings/teams/{team}/webhooks/{id}/delete", delete)
 }
 
 fn path(app: &App, visit: &Visit, id: EndpointId) -> String {

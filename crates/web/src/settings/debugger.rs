@@ -2,18 +2,18 @@
 //! pasted is used once, and neither kept nor logged.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use http::Uri;
-use model::endpoint::Endpoint;
+use model::endpoint::{Endpoint, Secret};
 use model::id::DeliveryId;
 use signature::{BodyChange, Failure, MatchedHeader, Scheme, Verified, Verifier};
+use subtle::ConstantTimeEq as _;
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::form::Form;
 use super::harmless::harmless;
+use super::rooms::Rooms;
 use super::session::Visit;
 use super::words::{Prose, name_of};
 use crate::App;
@@ -22,8 +22,10 @@ use model::time::Timestamp;
 /// How much of two bodies is shown around where they begin to differ.
 const AROUND: usize = 48;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new().route("/settings/teams/{team}/debugger", get(show).post(judge))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/teams/{team}/debugger", show)
+        .post("/settings/teams/{team}/debugger", judge)
 }
 
 /// What is said of one of the two signatures.
@@ -251,15 +253,20 @@ async fn known(
     }))
 }
 
+/// Whether a secret is the one that was pasted, in a time that tells nothing of how much of it is right.
+fn is_same(secret: &Secret, given: &str) -> bool {
+    secret.expose().as_bytes().ct_eq(given.as_bytes()).into()
+}
+
 /// Whether a secret is an endpoint's.
 fn about_secret(endpoint: &Endpoint, given: &str, now: Timestamp) -> (bool, String) {
     let secrets = &endpoint.secrets;
     let name = name_of(endpoint);
-    if secrets.current.expose() == given {
+    if is_same(&secrets.current, given) {
         return (true, format!("The secret is the current one of {name}."));
     }
     let mut previous = secrets.previous.iter();
-    if let Some((_, end)) = previous.find(|(old, _)| old.expose() == given) {
+    if let Some((_, end)) = previous.find(|(old, _)| is_same(old, given)) {
         let sentence = "The secret is one that was replaced at";
         return if *end > now {
             let sentence = format!("{sentence} {name}, and is still in use until it expires.");
@@ -270,7 +277,7 @@ fn about_secret(endpoint: &Endpoint, given: &str, now: Timestamp) -> (bool, Stri
             (false, sentence)
         };
     }
-    if secrets.current.expose() == given.trim() {
+    if is_same(&secrets.current, given.trim()) {
         let sentence = "The secret has spaces or a line end around it; without them it is that of";
         return (false, format!("{sentence} {name}."));
     }

@@ -2,10 +2,8 @@
 //! that came back.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
@@ -20,6 +18,7 @@ use super::answer::{self, Frame, Tab, Trouble};
 use super::attempt::{Detail, Found, Sent, class_of, detail, outcome, sent};
 use super::form::Form;
 use super::harmless::harmless;
+use super::rooms::Rooms;
 use super::session::{Change, Named, Visit};
 use super::words::{self, Badge, Prose, When, millis};
 use crate::App;
@@ -28,14 +27,14 @@ use crate::problem::Problem;
 /// Attempts in the timeline: the latest of them.
 const TIMELINE: usize = 40;
 
-pub(super) fn routes() -> Router<App> {
+pub(super) fn rooms() -> Rooms {
     const ONE: &str = "/settings/teams/{team}/deliveries/{id}";
-    Router::new()
-        .route(ONE, get(show))
-        .route(&format!("{ONE}/result"), get(show_result))
-        .route(&format!("{ONE}/retry"), post(retry))
-        .route(&format!("{ONE}/request.txt"), get(raw_request))
-        .route(&format!("{ONE}/response.txt"), get(raw_response))
+    Rooms::default()
+        .get(ONE, show)
+        .get(&format!("{ONE}/result"), show_result)
+        .post(&format!("{ONE}/retry"), retry)
+        .get(&format!("{ONE}/request.txt"), raw_request)
+        .get(&format!("{ONE}/response.txt"), raw_response)
 }
 
 /// An attempt in the timeline.
@@ -66,6 +65,7 @@ struct Page {
     ended: Option<When>,
     next: Option<When>,
     attempts: u32,
+    told_attempts: String,
     open: bool,
     can_retry: bool,
     retried: bool,
@@ -115,7 +115,15 @@ async fn show(
     let steps = found.attempts.iter().rev().take(TIMELINE);
     let steps = steps.map(|one| step(one, &path, one.number == chosen_number, now));
     let timeline: Vec<Step> = steps.collect();
-    let sent = sent(&found, &path);
+    let url_before = match chosen {
+        Some(attempt) => {
+            let store = app.engine.store();
+            let (endpoint, at) = (delivery.endpoint, attempt.started_at);
+            store.url_before_change(visit.team.id, endpoint, at).await?
+        }
+        None => None,
+    };
+    let sent = sent(&found, chosen, url_before, &path);
     let template = Page {
         frame: Frame::of(&app, &visit, Tab::Deliveries, &delivery.event_type),
         event_id: codec.uuid(delivery.event).to_string(),
@@ -135,6 +143,7 @@ async fn show(
         ended: delivery.ended_at().map(|at| When::of(at, now)),
         next: delivery.upcoming().map(|at| When::of(at, now)),
         attempts: delivery.attempt_count,
+        told_attempts: words::counted(delivery.attempt_count.into(), "attempt", "attempts"),
         open: is_open(delivery),
         can_retry: visit.can_write && delivery.status() != Status::Canceled,
         retried: !query.text("retried").is_empty(),

@@ -1,10 +1,8 @@
 //! Hides how one endpoint is shown: how it fares, and its settings.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use http::{StatusCode, Uri};
 use model::endpoint::{Endpoint, Subscription};
 use model::id::EndpointId;
@@ -16,6 +14,7 @@ use super::answer::{self, Frame, Tab, Trouble};
 use super::chart::{self, Chart};
 use super::form::Form;
 use super::log::{Row, rows};
+use super::rooms::Rooms;
 use super::session::{Named, Visit};
 use super::webhooks::{DAY, events};
 use super::words::{self, Badge, When, count, percent};
@@ -27,12 +26,16 @@ const WEEK_STEP: usize = 6;
 /// Deliveries on the overview.
 const LATEST: u32 = 8;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/settings/teams/{team}/webhooks/{id}", get(show))
-        .route(
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/teams/{team}/webhooks/{id}", show)
+        .get(
             "/settings/teams/{team}/webhooks/{id}/settings",
-            get(show_settings).post(super::changes::save),
+            show_settings,
+        )
+        .post(
+            "/settings/teams/{team}/webhooks/{id}/settings",
+            super::changes::save,
         )
 }
 
@@ -137,7 +140,7 @@ async fn show(
     let latest = store
         .delivery_log(visit.team.id, &filter, None, LATEST)
         .await?;
-    let latest = rows(&app, &visit, &latest, std::slice::from_ref(&endpoint)).await?;
+    let latest = rows(&app, &visit, &latest).await?;
     let template = Overview {
         frame: Frame::of(&app, &visit, Tab::Webhooks, words::name_of(&endpoint)),
         head: Head::of(&app, &visit, &endpoint).done(&uri),

@@ -1,22 +1,22 @@
 //! Hides the ways in and out: a link from the product, a key, the first run's link, and the door back out.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use engine::Engine;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use model::audit::Actor;
 use model::id::TeamId;
 use model::key::KeyHash;
-use model::team::{DEFAULT_PLAN, is_external_team_id};
+use model::team::{DEFAULT_PLAN, Team, is_external_team_id};
 use model::time::Timestamp;
 use std::time::Duration;
 use store::{Opener, PageRequest, TokenKind};
 
 use super::answer::{self, Frame, Trouble, with_cookies};
+use super::bounds::Peer;
 use super::form::{Form, KnockingForm, host};
+use super::rooms::Rooms;
 use super::session::{self, Visitor, Who};
 use crate::App;
 use crate::body::check_text;
@@ -31,12 +31,15 @@ const FIRST_RUN_LASTS: Duration = Duration::from_secs(24 * 3600);
 /// Whose the first run's link is: no team's yet.
 const NOBODY: TeamId = TeamId(0);
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/settings/enter", get(enter))
-        .route("/settings/sign-in", get(show_sign_in).post(sign_in))
-        .route("/settings/sign-out", post(sign_out))
-        .route("/settings/first-run", get(show_first_run).post(first_run))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/enter", enter)
+        .post("/settings/enter", go_on)
+        .get("/settings/sign-in", show_sign_in)
+        .post("/settings/sign-in", sign_in)
+        .post("/settings/sign-out", sign_out)
+        .get("/settings/first-run", show_first_run)
+        .post("/settings/first-run", first_run)
 }
 
 /// Makes a link into a team's settings pages; when it stops working.
@@ -97,7 +100,8 @@ pub async fn first_run_link(engine: &Engine) -> Result<Option<String>, String> {
 }
 
 /// Trades a link for a session. Opening it uses it up; asking only for its head, as previews of
-/// links do, does not.
+/// links do, does not. Nor does a link that another site leads to while somebody else's session is open: that
+/// could be anybody's link, so whoever is at the browser is asked first.
 async fn enter(
     State(app): State<App>,
     method: Method,
@@ -113,11 +117,75 @@ async fn enter(
         team.ok_or(Trouble::LinkOver)?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
+    if is_led_here(&headers)
+        && let Some(who) = session::whose(&app, &headers).await?
+    {
+        let leads_to = store.token(TokenKind::SettingsLink, hash, now).await?;
+        let leads_to = leads_to.and_then(|team| app.engine.team_by_id(team));
+        let leads_to = leads_to.ok_or(Trouble::LinkOver)?;
+        if !who.is_of(leads_to.id) {
+            return ask(&app, &headers, query.raw("token"), &leads_to, &who);
+        }
+    }
+    trade(&app, &headers, hash).await
+}
+
+/// Whether a page of another site led the browser here. Browsers say so, and no page can change what they say;
+/// who types a link, or opens it out of a message, is led by nobody.
+fn is_led_here(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    site.is_some_and(|site| site == "cross-site" || site == "same-site")
+}
+
+/// The page that asks before a link ends a session.
+#[derive(Template)]
+#[template(path = "settings/enter.html")]
+struct Ask {
+    frame: Frame,
+    csrf: String,
+    token: String,
+    team: String,
+    /// Whose the open session is.
+    now: String,
+}
+
+fn ask(
+    app: &App,
+    headers: &HeaderMap,
+    token: &str,
+    team: &Team,
+    who: &Who,
+) -> Result<Response, Trouble> {
+    let template = Ask {
+        frame: Frame::outside(app.product(), "Another team's webhooks"),
+        csrf: app.jar().csrf(headers).ok_or(Trouble::SignedOut)?,
+        token: token.to_owned(),
+        team: team.name.clone(),
+        now: match who {
+            Who::Operator => "the operator".to_owned(),
+            Who::Of { team, .. } => team.name.clone(),
+        },
+    };
+    Ok(answer::ok(&template))
+}
+
+/// Opens a link after asking.
+async fn go_on(
+    State(app): State<App>,
+    headers: HeaderMap,
+    form: Form,
+) -> Result<Response, Trouble> {
+    trade(&app, &headers, token::hash(form.raw("token"))).await
+}
+
+/// Uses a link up.
+async fn trade(app: &App, headers: &HeaderMap, hash: [u8; 32]) -> Result<Response, Trouble> {
+    let (now, store) = (app.engine.clock().now(), app.engine.store());
     let team = store.take_token(TokenKind::SettingsLink, hash, now).await?;
     let team = team.ok_or(Trouble::LinkOver)?;
     // The browser forgets the session it had, so nobody else shall have it either.
-    session::close(&app, &headers).await?;
-    let cookies = session::open(&app, Opener::Link(team)).await?;
+    session::close(app, headers).await?;
+    let cookies = session::open(app, Opener::Link(team)).await?;
     Ok(with_cookies(answer::to("/settings"), &cookies))
 }
 
@@ -150,10 +218,14 @@ fn sign_in_page(
 /// Trades a key for a session, which ends with the key.
 async fn sign_in(
     State(app): State<App>,
+    peer: Peer,
     KnockingForm(form): KnockingForm,
 ) -> Result<Response, Trouble> {
+    let now = app.engine.clock().now();
+    app.bounds.may_try(peer, now)?;
     let hash = KeyHash::of(form.text("key"));
     if app.engine.bearer(&hash).is_none() {
+        app.bounds.tried_in_vain(peer, now);
         let sentence = "This key is not valid: it is unknown, revoked or expired. Check that you \
                         copied all of it.";
         return sign_in_page(&app, StatusCode::UNPROCESSABLE_ENTITY, Some(sentence));

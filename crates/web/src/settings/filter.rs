@@ -72,7 +72,17 @@ impl Asked {
     }
 
     /// What it comes to.
-    pub(super) fn read(&self, app: &App) -> Result<Filter, Problem> {
+    pub(super) async fn read(&self, app: &App, visit: &Visit) -> Result<Filter, Trouble> {
+        let mut filter = self.read_alone(app)?;
+        if let Some(endpoint) = filter.log.endpoint {
+            let store = app.engine.store();
+            // Another team's is as one that does not exist.
+            filter.nothing |= !store.was_endpoint_of(visit.team.id, endpoint).await?;
+        }
+        Ok(filter)
+    }
+
+    fn read_alone(&self, app: &App) -> Result<Filter, Problem> {
         let codec = app.engine.store().codec();
         let mut filter = Filter::default();
         if !self.endpoint.is_empty() {

@@ -3,29 +3,27 @@
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use http::Uri;
 use model::audit::{Action, Actor, AuditEntry, Subject};
-use model::endpoint::Endpoint;
 use model::id::{AuditId, EndpointId, Id as _, KeyId};
 use model::key::ApiKey;
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::form::Form;
+use super::keys;
+use super::rooms::Rooms;
 use super::session::Visit;
-use super::words::{self, When};
-use super::{keys, log};
+use super::words::When;
 use crate::App;
 use crate::query::{cut_page, read_cursor};
 
 /// Entries a page.
 const SHOWN: u32 = 50;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new().route("/settings/teams/{team}/history", get(show))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default().get("/settings/teams/{team}/history", show)
 }
 
 /// What an endpoint or a key is called, and where it is looked at.
@@ -64,7 +62,7 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
     let team = visit.team.id;
     let mut entries = store.audit_log(team, before, SHOWN + 1).await?;
     let next = cut_page(&mut entries, SHOWN, store.codec(), |entry| entry.id);
-    let names = Names::of(&app, &visit).await?;
+    let names = Names::of(&app, &visit, &entries).await?;
     let now = app.engine.clock().now();
     let row = |entry: AuditEntry| Row {
         at: When::of(entry.id.created_at(), now),
@@ -110,18 +108,19 @@ struct Names {
 }
 
 impl Names {
-    async fn of(app: &App, visit: &Visit) -> Result<Self, Trouble> {
-        let codec = app.engine.store().codec();
-        let endpoints = log::endpoints(app, visit).await?;
+    async fn of(app: &App, visit: &Visit, entries: &[AuditEntry]) -> Result<Self, Trouble> {
+        let (store, team) = (app.engine.store(), visit.team.id);
+        let concerned = entries.iter().filter_map(|entry| match entry.subject {
+            Subject::Endpoint(id) => Some(id),
+            Subject::Team(_) | Subject::Key(_) => None,
+        });
+        let endpoints = store.names_of(team, concerned).await?;
         let keys = keys::all(app, visit).await?;
-        let endpoint = |endpoint: &Endpoint| {
-            let uuid = codec.uuid(endpoint.id).to_string();
-            (endpoint.id, (uuid, words::name_of(endpoint).to_owned()))
-        };
+        let endpoint = |(id, name)| (id, (store.codec().uuid(id).to_string(), name));
         let key = |key: ApiKey| (key.id, key.name);
         Ok(Self {
             base: visit.base(),
-            endpoints: endpoints.iter().map(endpoint).collect(),
+            endpoints: endpoints.into_iter().map(endpoint).collect(),
             keys: keys.rows.into_iter().map(key).collect(),
         })
     }

@@ -1,10 +1,8 @@
 //! Hides how a team's API keys are kept from the pages: made and shown once, listed, revoked.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{get, post};
 use http::{StatusCode, Uri};
 use model::id::{Id as _, KeyId};
 use model::key::{ApiKey, Scope, Scopes, TEAM_KEY_PREFIX};
@@ -13,6 +11,7 @@ use store::{Page, PageRequest};
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::form::Form;
+use super::rooms::Rooms;
 use super::session::{KeyKeeper, Named, Visit};
 use super::words::When;
 use crate::App;
@@ -20,10 +19,11 @@ use crate::body::check_text;
 use crate::keys::NAME_MAX;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/settings/teams/{team}/keys", get(show).post(make))
-        .route("/settings/teams/{team}/keys/{id}/revoke", post(revoke))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/teams/{team}/keys", show)
+        .post("/settings/teams/{team}/keys", make)
+        .post("/settings/teams/{team}/keys/{id}/revoke", revoke)
 }
 
 struct Row {

@@ -7,11 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use askama::Template;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::Uri;
@@ -24,7 +22,8 @@ use tokio::time::Instant;
 use super::answer::Trouble;
 use super::filter::{Asked, Filter};
 use super::form::Form;
-use super::log::{LogRows, PER_PAGE, endpoints, rows};
+use super::log::{LogRows, PER_PAGE, rows};
+use super::rooms::Rooms;
 use super::session::Visit;
 use crate::App;
 use crate::problem::Problem;
@@ -82,8 +81,8 @@ impl Drop for Place {
     }
 }
 
-pub(super) fn routes() -> Router<App> {
-    Router::new().route("/settings/teams/{team}/deliveries/live", get(watch))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default().get("/settings/teams/{team}/deliveries/live", watch)
 }
 
 /// One who watches.
@@ -109,7 +108,8 @@ async fn watch(
     uri: Uri,
     parts: Parts,
 ) -> Result<Response, Trouble> {
-    let filter = Asked::of(&Form::of_query(uri.query())).read(&app)?;
+    let filter = Asked::of(&Form::of_query(uri.query()));
+    let filter = filter.read(&app, &visit).await?;
     let place = app.watchers.place(visit.team.id);
     let place = place.ok_or(Problem::Unavailable)?;
     let now = Instant::now();
@@ -179,10 +179,14 @@ impl Watching {
 
     async fn look(&self) -> Result<String, Trouble> {
         let (app, visit) = (&self.app, &self.visit);
-        let all = endpoints(app, visit).await?;
         let page = self.filter.page(app, visit, None, PER_PAGE).await?;
+        let mut rows = rows(app, visit, &page).await?;
+        for next in rows.iter_mut().filter_map(|row| row.next.as_mut()) {
+            // The script counts down by itself: rows of which nothing else changed are not sent again for it.
+            next.words.clear();
+        }
         let template = LogRows {
-            rows: rows(app, visit, &page, &all).await?,
+            rows,
             can_write: visit.can_write,
         };
         let html = template.render();

@@ -3,21 +3,17 @@
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use http::{StatusCode, Uri};
 use model::delivery::{Delivery, Status};
-use model::endpoint::Endpoint;
 use model::id::Id as _;
-use model::team::PLAN_ENDPOINTS_MAX;
-use store::PageRequest;
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::filter::{Asked, Filter};
 use super::form::Form;
 use super::recovery;
+use super::rooms::Rooms;
 use super::session::Visit;
 use super::test_event::names;
 use super::words::{self, Badge, When, millis, spaced};
@@ -28,10 +24,10 @@ use crate::query::{cut_page, read_cursor};
 /// Deliveries on a page.
 pub(super) const PER_PAGE: u32 = 25;
 /// The most endpoints a filter offers; others can be had by their id.
-const ENDPOINTS_OFFERED: usize = 200;
+const ENDPOINTS_OFFERED: u32 = 200;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new().route("/settings/teams/{team}/deliveries", get(show))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default().get("/settings/teams/{team}/deliveries", show)
 }
 
 /// A delivery in a list.
@@ -56,9 +52,10 @@ pub(super) async fn rows(
     app: &App,
     visit: &Visit,
     deliveries: &[Delivery],
-    endpoints: &[Endpoint],
 ) -> Result<Vec<Row>, Trouble> {
     let store = app.engine.store();
+    let concerned = deliveries.iter().map(|delivery| delivery.endpoint);
+    let names = store.names_of(visit.team.id, concerned).await?;
     let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
     let latest = store.latest_attempts(visit.team.id, &ids).await?;
     let latest: HashMap<_, _> = latest.into_iter().map(|one| (one.delivery, one)).collect();
@@ -66,7 +63,7 @@ pub(super) async fn rows(
     let base = visit.base();
     let row = |delivery: &Delivery| {
         let id = store.codec().uuid(delivery.id).to_string();
-        let endpoint = endpoints.iter().find(|one| one.id == delivery.endpoint);
+        let endpoint = names.get(&delivery.endpoint);
         let attempt = latest.get(&delivery.id);
         Row {
             path: format!("{base}/deliveries/{id}"),
@@ -75,7 +72,7 @@ pub(super) async fn rows(
             event_type: delivery.event_type.clone(),
             test: delivery.test,
             endpoint: endpoint
-                .map_or("a deleted endpoint", words::name_of)
+                .map_or("a deleted endpoint", String::as_str)
                 .to_owned(),
             badge: Badge::of_delivery(delivery),
             attempts: delivery.attempt_count,
@@ -91,15 +88,6 @@ pub(super) async fn rows(
         }
     };
     Ok(deliveries.iter().map(row).collect())
-}
-
-/// All of the team's endpoints, for their names and to be retried at.
-pub(super) async fn endpoints(app: &App, visit: &Visit) -> Result<Vec<Endpoint>, Trouble> {
-    let all = PageRequest {
-        page: 1,
-        per_page: PLAN_ENDPOINTS_MAX,
-    };
-    Ok(app.engine.store().endpoints(visit.team.id, all).await?.rows)
 }
 
 /// Something to choose in a filter.
@@ -144,9 +132,12 @@ pub(super) struct LogRows {
 async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {
     let query = Form::of_query(uri.query());
     let asked = Asked::of(&query);
-    let (filter, problem) = match asked.read(&app) {
+    let (filter, problem) = match asked.read(&app, &visit).await {
         Ok(filter) => (filter, None),
-        Err(problem) => (Filter::nothing(), Some(problem)),
+        Err(Trouble::Other(problem)) if problem.status().is_client_error() => {
+            (Filter::nothing(), Some(problem))
+        }
+        Err(trouble) => return Err(trouble),
     };
     let codec = app.engine.store().codec();
     let cursor = query.text("cursor");
@@ -154,27 +145,26 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
     if before.is_none() && !cursor.is_empty() {
         return Err(Trouble::Missing);
     }
-    let all = endpoints(&app, &visit).await?;
     let mut page = filter.page(&app, &visit, before, PER_PAGE + 1).await?;
     let next = cut_page(&mut page, PER_PAGE, codec, |row| row.id);
     let next = next.map(|cursor| asked.query(&[("cursor", &cursor)]));
     let base = visit.base();
     let recoverable = visit.can_write && filter.is_recoverable();
     let dead = if recoverable {
-        recovery::count(&app, &visit, &filter.log, &all, 1).await?.0
+        recovery::count(&app, &visit, &filter.log, 1).await?.0
     } else {
         0
     };
     let status = problem.as_ref().map_or(StatusCode::OK, Problem::status);
     let template = Log {
         frame: Frame::of(&app, &visit, Tab::Deliveries, "Deliveries"),
-        endpoints: endpoint_choices(&app, &all, &asked.endpoint),
+        endpoints: endpoint_choices(&app, &visit, &filter, &asked.endpoint).await?,
         statuses: choices(
             Status::ALL.iter().map(|one| one.as_str().to_owned()),
             &asked.status,
         ),
         types: choices(names(&app).into_iter(), &asked.event_type),
-        rows: rows(&app, &visit, &page, &all).await?,
+        rows: rows(&app, &visit, &page).await?,
         can_write: visit.can_write,
         is_first: before.is_none(),
         newest: asked.query(&[]),
@@ -209,16 +199,27 @@ fn choices(values: impl Iterator<Item = String>, chosen: &str) -> Vec<Choice> {
     values.map(choice).collect()
 }
 
-fn endpoint_choices(app: &App, endpoints: &[Endpoint], chosen: &str) -> Vec<Choice> {
-    let codec = app.engine.store().codec();
-    let choice = |endpoint: &Endpoint| {
-        let value = codec.uuid(endpoint.id).to_string();
+async fn endpoint_choices(
+    app: &App,
+    visit: &Visit,
+    filter: &Filter,
+    chosen: &str,
+) -> Result<Vec<Choice>, Trouble> {
+    let (store, team) = (app.engine.store(), visit.team.id);
+    let mut offered = store.endpoint_names(team, ENDPOINTS_OFFERED).await?;
+    // The one that is chosen is offered whatever its place, else sending the form again would lose it.
+    if let Some(wanted) = filter.log.endpoint.filter(|_| !chosen.is_empty())
+        && offered.iter().all(|(id, _)| *id != wanted)
+    {
+        offered.extend(store.names_of(team, [wanted]).await?);
+    }
+    let choice = |(id, label)| {
+        let value = store.codec().uuid(id).to_string();
         Choice {
-            label: words::name_of(endpoint).to_owned(),
+            label,
             chosen: value == chosen,
             value,
         }
     };
-    let offered = endpoints.iter().take(ENDPOINTS_OFFERED);
-    offered.map(choice).collect()
+    Ok(offered.into_iter().map(choice).collect())
 }

@@ -6,21 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{get, post};
 use engine::Refusal;
 use http::{HeaderMap, Uri};
 use model::delivery::Status;
-use model::endpoint::Endpoint;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use store::{LogFilter, RetryFilter};
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::filter::Asked;
 use super::form::Form;
-use super::log::endpoints;
+use super::rooms::Rooms;
 use super::session::{Change, Visit};
 use super::words;
 use crate::App;
@@ -34,20 +31,12 @@ const PICKED: usize = 200;
 /// How many recoveries are remembered, under way or over.
 const REMEMBERED: usize = 10_000;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route(
-            "/settings/teams/{team}/deliveries/retry",
-            get(confirm).post(retry_picked),
-        )
-        .route(
-            "/settings/teams/{team}/deliveries/retry-all",
-            post(retry_all),
-        )
-        .route(
-            "/settings/teams/{team}/recoveries/{recovery}",
-            get(progress),
-        )
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/teams/{team}/deliveries/retry", confirm)
+        .post("/settings/teams/{team}/deliveries/retry", retry_picked)
+        .post("/settings/teams/{team}/deliveries/retry-all", retry_all)
+        .get("/settings/teams/{team}/recoveries/{recovery}", progress)
 }
 
 /// The recoveries that were begun here.
@@ -89,15 +78,6 @@ impl Recoveries {
     }
 }
 
-/// The endpoints whose dead letters a filter is about.
-fn concerned<'a>(
-    filter: &'a LogFilter,
-    all: &'a [Endpoint],
-) -> impl Iterator<Item = EndpointId> + 'a {
-    let ids = all.iter().map(|endpoint| endpoint.id);
-    ids.filter(move |id| filter.endpoint.is_none_or(|wanted| wanted == *id))
-}
-
 fn retry_filter(filter: &LogFilter) -> RetryFilter {
     RetryFilter {
         event_type: filter.event_type.clone(),
@@ -111,20 +91,11 @@ pub(super) async fn count(
     app: &App,
     visit: &Visit,
     filter: &LogFilter,
-    all: &[Endpoint],
     at_most: u32,
 ) -> Result<(u64, bool), Trouble> {
-    let store = app.engine.store();
-    let range = retry_filter(filter);
-    let mut total = 0;
-    for endpoint in concerned(filter, all) {
-        let left = at_most - u32::try_from(total).unwrap_or(at_most).min(at_most);
-        if left == 0 {
-            break;
-        }
-        let counting = store.count_dead_letters(visit.team.id, endpoint, &range, left);
-        total += counting.await?;
-    }
+    let (store, team, range) = (app.engine.store(), visit.team.id, retry_filter(filter));
+    let counting = store.count_dead_letters(team, filter.endpoint, &range, at_most);
+    let total = counting.await?;
     Ok((total, total >= u64::from(at_most)))
 }
 
@@ -147,18 +118,17 @@ async fn confirm(
     uri: Uri,
 ) -> Result<Response, Trouble> {
     let asked = Asked::of(&Form::of_query(uri.query()));
-    let filter = asked.read(&app)?;
+    let filter = asked.read(&app, &visit).await?;
     if !filter.is_recoverable() {
         return Err(Trouble::Missing);
     }
-    let all = endpoints(&app, &visit).await?;
-    let (number, more) = count(&app, &visit, &filter.log, &all, COUNTED).await?;
+    let (number, more) = count(&app, &visit, &filter.log, COUNTED).await?;
     let template = Confirm {
         frame: Frame::of(&app, &visit, Tab::Deliveries, "Retry dead letters"),
         base: visit.base(),
         count: told(number, more),
         none: number == 0,
-        conditions: conditions(&asked, &filter.log, &all),
+        conditions: conditions(&app, &visit, &asked, &filter.log).await?,
         back: asked.query(&[]),
         asked,
     };
@@ -173,15 +143,19 @@ fn told(number: u64, more: bool) -> String {
     )
 }
 
-fn conditions(asked: &Asked, filter: &LogFilter, all: &[Endpoint]) -> Vec<String> {
-    let mut said = Vec::new();
-    match concerned(filter, all).next() {
-        Some(id) if filter.endpoint.is_some() => {
-            let endpoint = all.iter().find(|one| one.id == id);
-            said.push(format!("of {}", endpoint.map_or("", words::name_of)));
-        }
-        _ => said.push("of all endpoints".to_owned()),
-    }
+async fn conditions(
+    app: &App,
+    visit: &Visit,
+    asked: &Asked,
+    filter: &LogFilter,
+) -> Result<Vec<String>, Trouble> {
+    let store = app.engine.store();
+    let names = store.names_of(visit.team.id, filter.endpoint).await?;
+    let mut said = vec![match (filter.endpoint, names.into_values().next()) {
+        (Some(_), Some(name)) => format!("of {name}"),
+        (Some(_), None) => "of a deleted endpoint".to_owned(),
+        (None, _) => "of all endpoints".to_owned(),
+    }];
     for (what, text) in [
         ("of the type", &asked.event_type),
         ("made at or after", &asked.since),
@@ -192,7 +166,7 @@ fn conditions(asked: &Asked, filter: &LogFilter, all: &[Endpoint]) -> Vec<String
             said.push(format!("{what} {text}"));
         }
     }
-    said
+    Ok(said)
 }
 
 /// Retries those that were picked.
@@ -238,12 +212,19 @@ async fn retry_all(
     State(app): State<App>,
     form: Form,
 ) -> Result<Response, Trouble> {
-    let filter = Asked::of(&form).read(&app)?;
+    let filter = Asked::of(&form).read(&app, &visit).await?;
     if !filter.is_recoverable() {
         return Err(Trouble::Missing);
     }
-    let all = endpoints(&app, &visit).await?;
-    let (expected, _) = count(&app, &visit, &filter.log, &all, COUNTED).await?;
+    let (expected, _) = count(&app, &visit, &filter.log, COUNTED).await?;
+    let range = retry_filter(&filter.log);
+    let endpoints = match filter.log.endpoint {
+        Some(endpoint) => vec![endpoint],
+        None => {
+            let store = app.engine.store();
+            store.with_dead_letters(visit.team.id, &range).await?
+        }
+    };
     let recovery = Arc::new(Recovery {
         name: Token::random()?
             .expose()
@@ -261,8 +242,7 @@ async fn retry_all(
         return Ok(answer::to(&path(&under_way)));
     }
     let path = path(&recovery);
-    let endpoints: Vec<_> = concerned(&filter.log, &all).collect();
-    tokio::spawn(recover(app, recovery, endpoints, retry_filter(&filter.log)));
+    tokio::spawn(recover(app, recovery, endpoints, range));
     Ok(answer::to(&path))
 }
 

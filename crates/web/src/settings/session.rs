@@ -15,7 +15,7 @@ use http::HeaderMap;
 use http::header::COOKIE;
 use http::request::Parts;
 use model::audit::Actor;
-use model::id::Id;
+use model::id::{Id, TeamId};
 use model::key::{Scope, Scopes};
 use model::team::Team;
 use store::{Opener, Session, StoreError};
@@ -154,6 +154,15 @@ pub(super) async fn close(app: &App, headers: &HeaderMap) -> Result<(), Trouble>
     Ok(())
 }
 
+/// Who has the session of these headers, where it is open. Looking does not prolong it.
+pub(super) async fn whose(app: &App, headers: &HeaderMap) -> Result<Option<Who>, Trouble> {
+    let Some(token) = app.jar().token(headers) else {
+        return Ok(None);
+    };
+    let found = open_session(app, &token).await?;
+    Ok(found.map(|(_, who)| who))
+}
+
 /// Proof that the browser has a session, and whose it is.
 pub(super) struct Visitor {
     pub(super) who: Who,
@@ -171,6 +180,20 @@ pub(super) enum Who {
     },
 }
 
+impl Who {
+    /// Whether it is this team's people.
+    pub(super) fn is_of(&self, wanted: TeamId) -> bool {
+        matches!(self, Self::Of { team, .. } if team.id == wanted)
+    }
+
+    fn team(&self) -> Option<TeamId> {
+        match self {
+            Self::Operator => None,
+            Self::Of { team, .. } => Some(team.id),
+        }
+    }
+}
+
 impl FromRequestParts<App> for Visitor {
     type Rejection = Trouble;
 
@@ -179,6 +202,7 @@ impl FromRequestParts<App> for Visitor {
         let hash = token::hash(&token);
         let (now, store) = (app.engine.clock().now(), app.engine.store());
         let (session, who) = open_session(app, &token).await?.ok_or(Trouble::SignedOut)?;
+        app.bounds.ask(hash, who.team(), now)?;
         let idle_until = now.after(IDLE).min(session.expires_at);
         if idle_until.since(session.idle_until) >= MOVED_EVERY {
             store.touch_session(hash, idle_until).await?;

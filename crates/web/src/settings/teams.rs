@@ -1,16 +1,15 @@
 //! Hides the operator's list of teams, and where everybody else is led to instead of it.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use http::{StatusCode, Uri};
 use store::PageRequest;
 
 use super::answer::{self, Frame, Inside, Trouble};
 use super::enter::{home, make_team};
 use super::form::Form;
+use super::rooms::Rooms;
 use super::session::{Visit, Visitor};
 use super::words::{When, count};
 use crate::App;
@@ -19,10 +18,11 @@ use crate::query::Query;
 
 const PER_PAGE: u32 = 50;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new()
-        .route("/settings", get(show).post(make))
-        .route("/settings/teams/{team}", get(into_team))
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings", show)
+        .post("/settings", make)
+        .get("/settings/teams/{team}", into_team)
 }
 
 struct Row {

@@ -2,10 +2,8 @@
 //! came of it as it comes.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
 use model::endpoint::Subscription;
 use model::event::{self, NewEvent};
@@ -17,15 +15,15 @@ use super::delivery;
 use super::endpoint::{Head, find};
 use super::form::Form;
 use super::layout::laid_out;
+use super::rooms::Rooms;
 use super::session::{Change, Named, Visit};
 use crate::App;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new().route(
-        "/settings/teams/{team}/webhooks/{id}/test",
-        get(show).post(send),
-    )
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/teams/{team}/webhooks/{id}/test", show)
+        .post("/settings/teams/{team}/webhooks/{id}/test", send)
 }
 
 /// The types a test event can be of, those first that the endpoint gets.

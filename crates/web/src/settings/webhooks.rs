@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 
 use askama::Template;
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use http::Uri;
 use model::endpoint::{Endpoint, Subscription};
 use model::id::EndpointId;
@@ -17,6 +15,7 @@ use store::EndpointHour;
 use super::answer::{self, Frame, Tab, Trouble};
 use super::chart::{self, Svg};
 use super::receivers::{self, Example};
+use super::rooms::Rooms;
 use super::session::Visit;
 use super::words::{self, Badge, When, count, counted, percent};
 use crate::App;
@@ -27,11 +26,10 @@ const PER_PAGE: u32 = 20;
 /// How far back the list looks.
 pub(super) const DAY: i64 = 24;
 
-pub(super) fn routes() -> Router<App> {
-    Router::new().route(
-        "/settings/teams/{team}/webhooks",
-        get(show).post(super::add::create),
-    )
+pub(super) fn rooms() -> Rooms {
+    Rooms::default()
+        .get("/settings/teams/{team}/webhooks", show)
+        .post("/settings/teams/{team}/webhooks", super::add::create)
 }
 
 pub(super) struct Card {
@@ -71,8 +69,9 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
     let page = store.endpoints(visit.team.id, request).await?;
     let now = app.engine.clock().now();
     let first = hour_of(now) - DAY + 1;
+    let shown = page.rows.iter().map(|endpoint| endpoint.id);
     let mut hours: HashMap<EndpointId, Vec<EndpointHour>> = HashMap::new();
-    for (endpoint, hour) in store.hours(visit.team.id, first).await? {
+    for (endpoint, hour) in store.hours_of(visit.team.id, shown, first).await? {
         hours.entry(endpoint).or_default().push(hour);
     }
     let base = visit.base();

@@ -117,6 +117,11 @@ impl Prose {
         Self([false, true].into_iter().cycle().zip(pieces).collect())
     }
 
+    /// All of it, without the backticks.
+    pub(super) fn plain(&self) -> String {
+        self.0.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
     /// The pieces, and whether each is code.
     pub(super) fn pieces(&self) -> &[(bool, String)] {
         &self.0
@@ -233,6 +238,7 @@ mod tests {
             assert_eq!(percent(value), text);
         }
         let prose = Prose::of("use `a`, not `b`");
+        assert_eq!(prose.plain(), "use a, not b");
         let code = prose.pieces().iter().filter(|(code, _)| *code);
         assert_eq!(
             code.map(|(_, text)| text.as_str()).collect::<Vec<_>>(),

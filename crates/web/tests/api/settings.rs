@@ -1,7 +1,10 @@
 //! The settings pages from outside: the ways in and out, what keeps others out, and what every page promises.
 
 mod access;
+mod often;
 mod pages;
+mod sent;
+mod strangers;
 mod work;
 
 use http::StatusCode;

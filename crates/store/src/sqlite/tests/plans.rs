@@ -97,6 +97,11 @@ async fn use_everything(store: &Store) {
         .await
         .unwrap();
     store.endpoints(team, page).await.unwrap();
+    store.endpoint_names(team, 10).await.unwrap();
+    store.names_of(team, [active]).await.unwrap();
+    assert!(store.was_endpoint_of(team, active).await.unwrap());
+    store.sent_as_since(team, active, now).await.unwrap();
+    store.url_before_change(team, active, now).await.unwrap();
     let key = ApiKey {
         id: KeyId(0),
         team,
@@ -245,13 +250,16 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
     settle(delivery, 4, Verdict::Delivered).await;
     store.backlog().await.unwrap();
     store.latest_attempts(team, &[delivery]).await.unwrap();
-    store.hours(team, 0).await.unwrap();
+    store.hours_of(team, endpoints, 0).await.unwrap();
     store.endpoint_hours(team, endpoints[0], 0).await.unwrap();
     store.hours_of(&[(endpoints[0], 7)]).await.unwrap();
     store.sweep_hours(7).await.unwrap();
     for filter in [RetryFilter::default(), typed] {
-        let counted = store.count_dead_letters(team, endpoints[0], &filter, 10);
-        counted.await.unwrap();
+        for endpoint in [Some(endpoints[0]), None] {
+            let counted = store.count_dead_letters(team, endpoint, &filter, 10);
+            counted.await.unwrap();
+        }
+        store.with_dead_letters(team, &filter).await.unwrap();
     }
     store.event(team, accepted.event).await.unwrap().unwrap();
     store.delivery(team, delivery).await.unwrap().unwrap();
@@ -311,7 +319,7 @@ async fn no_statement_walks_over_a_table_or_sorts() {
         "FROM api_keys",
         "SELECT count(*) FROM endpoints p CROSS JOIN deliveries d",
         // At most so many rows of a range of an index.
-        "SELECT count(*) FROM (SELECT 1 FROM deliveries",
+        "SELECT count(*) FROM (SELECT 1 FROM endpoints p CROSS JOIN deliveries d",
     ];
     let folder = Folder::new();
     let recorder = Arc::new(Recorder {

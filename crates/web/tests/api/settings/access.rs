@@ -264,7 +264,21 @@ async fn forms_of_other_sites_do_nothing() {
     let browser = Browser::of(&rig, "acme").await;
     let token = token_of(&browser.get(HOME).await);
     let mut routes = unsafe_routes(&endpoint, &delivery, &key);
-    routes.extend(["/settings/sign-in".into(), "/settings/first-run".into()]);
+    for path in [
+        "/settings",
+        "/settings/enter",
+        "/settings/sign-in",
+        "/settings/first-run",
+    ] {
+        routes.push(path.into());
+    }
+    let all = web::page_routes();
+    let posts = all.iter().filter(|(method, _)| method == "POST").count();
+    assert_eq!(
+        routes.len(),
+        posts,
+        "a route that takes forms is not among these"
+    );
     let received = rig.receivers.received().len();
     for path in routes {
         for (origin, token) in [
@@ -343,107 +357,6 @@ async fn nothing_else_opens_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_team_s_things_are_as_if_they_were_not_there() {
-    let rig = Rig::new().await;
-    let acme = rig.team("acme").await;
-    let other = rig.team("other").await;
-    rig.endpoint(&acme, "ok").await;
-    let endpoint = rig.endpoint(&other, "ok").await;
-    let event = rig.publish(&other).await;
-    let delivery = rig.deliveries_of(&other, &event).await.remove(0);
-    rig.until(&other, &delivery, "delivered").await;
-    let key = rig.key_ids("other").await.remove(0);
-    let browser = Browser::of(&rig, "acme").await;
-    let token = token_of(&browser.get(HOME).await);
-    let none = "019a6c3e-7d40-7a11-8f3b-5d2c1e0f9a87";
-    let missing = browser.get("/settings/teams/nobody/webhooks").await;
-    assert_page(&missing, StatusCode::NOT_FOUND);
-    let mut walked = 0;
-    for (method, path) in [
-        ("GET", "webhooks/{endpoint}"),
-        ("GET", "webhooks/{endpoint}/settings"),
-        ("GET", "webhooks/{endpoint}/test"),
-        ("GET", "deliveries/{delivery}"),
-        ("GET", "deliveries/{delivery}/result"),
-        ("GET", "deliveries/{delivery}/request.txt"),
-        ("GET", "deliveries/{delivery}/response.txt?attempt=1"),
-        ("GET", "deliveries?cursor={delivery}"),
-        ("GET", "recoveries/{delivery}"),
-        ("GET", "events/{delivery}"),
-        ("POST", "webhooks/{endpoint}/settings"),
-        ("POST", "webhooks/{endpoint}/state?pause"),
-        ("POST", "webhooks/{endpoint}/rotate"),
-        ("POST", "webhooks/{endpoint}/delete"),
-        ("POST", "webhooks/{endpoint}/test"),
-        ("POST", "deliveries/{delivery}/retry"),
-        ("POST", "deliveries/retry"),
-        ("POST", "keys/{key}/revoke"),
-    ] {
-        let mut answers = Vec::new();
-        for (endpoint, delivery, key) in [
-            (endpoint.as_str(), delivery.as_str(), key.as_str()),
-            (none, none, none),
-            ("x", "x", "x"),
-        ] {
-            let path = path
-                .replace("{endpoint}", endpoint)
-                .replace("{delivery}", delivery)
-                .replace("{key}", key);
-            let path = format!("/settings/teams/acme/{path}");
-            let fields = [
-                ("url", "https://hooks.receiver.dev/mine"),
-                ("to", "pause"),
-                ("name", "https://hooks.receiver.dev/ok"),
-                ("type", "link.expired"),
-                ("pick", delivery),
-            ];
-            let answer = match method {
-                "GET" => browser.get(&path).await,
-                _ => browser.post_with(&path, &token, &fields).await,
-            };
-            assert_eq!(
-                answer.status,
-                StatusCode::NOT_FOUND,
-                "{method} {path}: {}",
-                answer.text()
-            );
-            assert_eq!(answer.text(), missing.text(), "{method} {path}");
-            answers.push(answer);
-            walked += 1;
-        }
-    }
-    assert_eq!(walked, 54);
-    // The other team's own pages, by its own ids.
-    for path in [
-        "webhooks",
-        "webhooks/new",
-        "deliveries",
-        "deliveries/live",
-        "events",
-        "debugger",
-        "keys",
-        "history",
-        &format!("webhooks/{endpoint}"),
-        &format!("deliveries/{delivery}"),
-    ] {
-        let answer = browser.get(&format!("/settings/teams/other/{path}")).await;
-        assert_eq!(
-            (answer.status, answer.text()),
-            (StatusCode::NOT_FOUND, missing.text()),
-            "{path}"
-        );
-    }
-    let list = browser
-        .get(&format!("/settings/teams/acme/deliveries?id={delivery}"))
-        .await;
-    assert!(
-        list.text().contains("No delivery matches"),
-        "{}",
-        list.text()
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn behind_https_links_and_cookies_are_for_https() {
     let rig = Rig::with(WebOptions {
         public_url: Some("https://hooks.example.com/".into()),
@@ -517,4 +430,85 @@ async fn a_link_ends_the_session_that_the_browser_had() {
     let entered = browser.get(&link(&rig, "other").await).await;
     assert_eq!(entered.status, StatusCode::SEE_OTHER, "{}", entered.text());
     assert_eq!(browser.get(HOME).await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Whoever has a link of their own team could else have anybody's browser work for that team unnoticed.
+#[tokio::test(start_paused = true)]
+async fn a_link_that_another_site_leads_to_asks_before_it_ends_a_session() {
+    let rig = Rig::new().await;
+    let acme = rig.team("acme").await;
+    rig.team("other").await;
+    for site in ["cross-site", "same-site"] {
+        for browser in [
+            Browser::of(&rig, "acme").await,
+            Browser::with_key(&rig, &acme.key).await,
+            Browser::with_key(&rig, ADMIN).await,
+        ] {
+            let link = link(&rig, "other").await;
+            let led = || browser.call("GET", &link).header("sec-fetch-site", site);
+            for _ in 0..2 {
+                let asked = led().send().await;
+                assert_page(&asked, StatusCode::OK);
+                assert!(asked.headers.get("set-cookie").is_none());
+                let text = asked.text();
+                assert!(text.contains("Continue to other?"), "{text}");
+                assert_eq!(browser.get(HOME).await.status, StatusCode::OK);
+            }
+            let asked = led().send().await;
+            let token = link.split_once("token=").unwrap().1;
+            // Another site cannot answer in the place of who is asked.
+            for (csrf, status) in [
+                ("x", StatusCode::FORBIDDEN),
+                (&token_of(&asked), StatusCode::SEE_OTHER),
+                (&token_of(&asked), StatusCode::GONE),
+            ] {
+                let fields = [("token", token)];
+                let went_on = browser.post_with("/settings/enter", csrf, &fields).await;
+                assert_eq!(went_on.status, status, "{}", went_on.text());
+                if status == StatusCode::SEE_OTHER {
+                    let cookie = cookie(&went_on, "vk_session");
+                    let there = Browser { rig: &rig, cookie };
+                    let page = there.get("/settings/teams/other/webhooks").await;
+                    assert_page(&page, StatusCode::OK);
+                }
+            }
+            assert_eq!(browser.get(HOME).await.status, StatusCode::UNAUTHORIZED);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_asks_nothing_where_nothing_would_end() {
+    let rig = Rig::new().await;
+    rig.team("acme").await;
+    rig.team("other").await;
+    let (own, other) = (link(&rig, "acme").await, link(&rig, "other").await);
+    // Nobody is signed in.
+    let led = rig
+        .call("GET", &other)
+        .header("sec-fetch-site", "cross-site");
+    assert_eq!(led.send().await.status, StatusCode::SEE_OTHER);
+    // The same team.
+    let browser = Browser::of(&rig, "acme").await;
+    let led = browser
+        .call("GET", &own)
+        .header("sec-fetch-site", "cross-site");
+    assert_eq!(led.send().await.status, StatusCode::SEE_OTHER);
+    // Typed, or opened out of a message; and a link that is over is over.
+    let browser = Browser::of(&rig, "acme").await;
+    let led = browser
+        .call("GET", &other)
+        .header("sec-fetch-site", "cross-site");
+    assert_page(&led.send().await, StatusCode::GONE);
+    let typed = link(&rig, "other").await;
+    let typed = browser.call("GET", &typed).header("sec-fetch-site", "none");
+    assert_eq!(typed.send().await.status, StatusCode::SEE_OTHER);
+    // Another team's session that is over by itself.
+    let idle = Browser::of(&rig, "acme").await;
+    tokio::time::advance(Duration::from_secs(7200)).await;
+    let other = link(&rig, "other").await;
+    let led = idle
+        .call("GET", &other)
+        .header("sec-fetch-site", "cross-site");
+    assert_eq!(led.send().await.status, StatusCode::SEE_OTHER);
 }
