@@ -1,5 +1,7 @@
 //! Hides how a change by hand takes effect: first in the store, then in the roster, in one order.
 
+use std::collections::HashSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use model::id::{DeliveryId, EndpointId, KeyId, TeamId};
 use model::key::{ApiKey, NewKey, Scopes, TEAM_KEY_PREFIX};
 use model::team::{Plan, Team};
 use model::time::Timestamp;
-use store::{EndpointChange, LimitedError, Retried, RetryFilter};
+use store::{EndpointChange, LimitedError, Loaded, Retried, RetryFilter, StoreError};
 
 use crate::house::House;
 use crate::lane::{Bounds, Lane, Target};
@@ -23,6 +25,78 @@ const TEAM: Refusal = Refusal::NotFound("team");
 const A_MOMENT: Duration = Duration::from_millis(1);
 
 impl House {
+    /// Makes a change by hand: one at a time, and none on top of one of which nobody knows whether it was
+    /// made.
+    pub(crate) async fn one_change<T>(
+        self: Arc<Self>,
+        change: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        let mut doubt = self.changes.lock().await;
+        self.resolve(&mut doubt).await?;
+        let made = change.await;
+        // The store may have done it before it failed, or without being able to say so.
+        *doubt = matches!(&made, Err(Refusal::Store(error)) if *error != StoreError::Overloaded);
+        made
+    }
+
+    /// Finds out what came of a change that failed in doubt, unless the next one is doing that.
+    pub(crate) async fn resolve_change(self: &Arc<Self>) -> Result<(), StoreError> {
+        match self.changes.try_lock() {
+            Ok(mut doubt) => self.resolve(&mut doubt).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn resolve(self: &Arc<Self>, doubt: &mut bool) -> Result<(), StoreError> {
+        if *doubt {
+            self.follow_store().await?;
+            *doubt = false;
+        }
+        Ok(())
+    }
+
+    /// Makes the roster what it would be after a start: whatever was changed, the store knows it.
+    async fn follow_store(self: &Arc<Self>) -> Result<(), StoreError> {
+        let Loaded {
+            teams,
+            endpoints,
+            keys,
+        } = self.store.load().await?;
+        let living: HashSet<TeamId> = teams.iter().map(|team| team.id).collect();
+        for team in self.roster.teams() {
+            if !living.contains(&team) {
+                for lane in self.roster.remove_team(team).iter() {
+                    self.retire(lane);
+                }
+            }
+        }
+        for team in teams {
+            self.roster
+                .put_team(team, self.options.max_in_flight_per_team);
+        }
+        self.roster.keep_keys(keys);
+        let living: HashSet<EndpointId> = endpoints.iter().map(|endpoint| endpoint.id).collect();
+        for lane in self.roster.lanes() {
+            if !living.contains(&lane.endpoint) {
+                self.roster.remove_lane(lane.endpoint);
+                self.retire(&lane);
+            }
+        }
+        for endpoint in &endpoints {
+            match self.roster.lane(endpoint.id) {
+                Some(lane) => self.retarget(&lane, endpoint),
+                None => self.admit(endpoint),
+            }
+        }
+        Ok(())
+    }
+
+    fn retarget(self: &Arc<Self>, lane: &Arc<Lane>, endpoint: &Endpoint) {
+        let policy = &self.options.policy;
+        let next = lane.retarget(|before| Target::new(endpoint, policy, Some(before)));
+        self.follow(lane, next);
+    }
+
     /// The lane of an endpoint as it was loaded or just made.
     pub(crate) fn admit(&self, endpoint: &Endpoint) {
         let Some(team_capacity) = self.roster.capacity(endpoint.team) else {
@@ -50,7 +124,6 @@ impl House {
         name: String,
         plan: String,
     ) -> Result<Team, Refusal> {
-        let _one = self.changes.lock().await;
         let taken = external_id.clone().unwrap_or_default();
         let team = self
             .store
@@ -72,7 +145,6 @@ impl House {
         name: Option<String>,
         plan: Option<String>,
     ) -> Result<Team, Refusal> {
-        let _one = self.changes.lock().await;
         let team = self
             .store
             .by(by)
@@ -89,7 +161,6 @@ impl House {
         by: Actor,
         team: TeamId,
     ) -> Result<(), Refusal> {
-        let _one = self.changes.lock().await;
         if !self
             .store
             .by(by)
@@ -112,7 +183,6 @@ impl House {
         description: Option<String>,
         subscription: Subscription,
     ) -> Result<Endpoint, Refusal> {
-        let _one = self.changes.lock().await;
         let limit = match self.plan_of(team)?.endpoints {
             0 => return Err(Refusal::NoWebhooks),
             limit => limit,
@@ -143,7 +213,6 @@ impl House {
         endpoint: EndpointId,
         edit: EndpointEdit,
     ) -> Result<Endpoint, Refusal> {
-        let _one = self.changes.lock().await;
         let change = EndpointChange {
             url: edit
                 .url
@@ -165,7 +234,6 @@ impl House {
         endpoint: EndpointId,
         expire_old_after: Duration,
     ) -> Result<(Secret, Endpoint), Refusal> {
-        let _one = self.changes.lock().await;
         let before = self.store.endpoint(team, endpoint).await?.ok_or(ENDPOINT)?;
         let now = self.clock.now();
         let new = new_secret()?;
@@ -185,7 +253,7 @@ impl House {
         Ok((new, self.change_endpoint(by, team, endpoint, change).await?))
     }
 
-    /// Changes the store, then the lane. The caller holds the lock on changes.
+    /// Changes the store, then the lane.
     async fn change_endpoint(
         self: &Arc<Self>,
         by: Actor,
@@ -201,9 +269,7 @@ impl House {
             .await?
             .ok_or(ENDPOINT)?;
         if let Some(lane) = self.roster.lane(endpoint.id) {
-            let policy = &self.options.policy;
-            let next = lane.retarget(|before| Target::new(&endpoint, policy, Some(before)));
-            self.follow(&lane, next);
+            self.retarget(&lane, &endpoint);
         }
         if endpoint.sent_as_since == now {
             self.tell_sent_as(&mut endpoint).await;
@@ -234,7 +300,6 @@ impl House {
         team: TeamId,
         endpoint: EndpointId,
     ) -> Result<(), Refusal> {
-        let _one = self.changes.lock().await;
         if !self
             .store
             .by(by)
@@ -257,7 +322,6 @@ impl House {
         scopes: Scopes,
         expires_at: Option<Timestamp>,
     ) -> Result<(NewKey, ApiKey), Refusal> {
-        let _one = self.changes.lock().await;
         let limit = self.plan_of(team)?.api_keys;
         let new = new_key(TEAM_KEY_PREFIX)?;
         let key = ApiKey {
@@ -286,7 +350,6 @@ impl House {
         team: TeamId,
         key: KeyId,
     ) -> Result<(), Refusal> {
-        let _one = self.changes.lock().await;
         let hash = self
             .store
             .by(by)
@@ -303,7 +366,12 @@ impl House {
         delivery: DeliveryId,
     ) -> Result<(), Refusal> {
         let now = self.due_now();
-        match self.store.retry_delivery(team, delivery, now).await? {
+        let retried = self.store.retry_delivery(team, delivery, now).await;
+        if retried.is_err() {
+            // It may have its fresh schedule all the same: whose it is only the store could tell.
+            self.poke_all(self.roster.lanes_of(team).iter());
+        }
+        match retried? {
             Retried::NotFound => Err(Refusal::NotFound("delivery")),
             Retried::EndpointDeleted => {
                 let sentence =
@@ -346,6 +414,14 @@ impl House {
     fn retire(self: &Arc<Self>, lane: &Arc<Lane>) {
         let next = lane.retarget(Target::into_deleted);
         self.follow(lane, next);
+    }
+
+    /// Has lanes look for what they may be owed without having been told.
+    pub(crate) fn poke_all<'l>(self: &Arc<Self>, lanes: impl IntoIterator<Item = &'l Arc<Lane>>) {
+        for lane in lanes {
+            let next = lane.poke();
+            self.follow(lane, next);
+        }
     }
 
     /// What a fresh schedule is due at: the time lanes go by.

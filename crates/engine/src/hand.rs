@@ -1,5 +1,6 @@
 //! Hides who makes a change by hand: whatever one does through a [`Hand`] is remembered as theirs.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,14 @@ pub struct Hand<'e> {
 }
 
 impl Hand<'_> {
+    /// Makes a change after those before it, to its end.
+    async fn make<T: Send + 'static>(
+        self,
+        change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        to_the_end(Arc::clone(self.house).one_change(change)).await
+    }
+
     /// Makes a team; without an external id it gets a UUIDv7.
     ///
     /// # Errors
@@ -33,7 +42,9 @@ impl Hand<'_> {
         name: String,
         plan: String,
     ) -> Result<Team, Refusal> {
-        to_the_end(Arc::clone(self.house).create_team(self.actor, external_id, name, plan)).await
+        let house = Arc::clone(self.house);
+        self.make(house.create_team(self.actor, external_id, name, plan))
+            .await
     }
 
     /// Changes a team.
@@ -46,7 +57,9 @@ impl Hand<'_> {
         name: Option<String>,
         plan: Option<String>,
     ) -> Result<Team, Refusal> {
-        to_the_end(Arc::clone(self.house).update_team(self.actor, team, name, plan)).await
+        let house = Arc::clone(self.house);
+        self.make(house.update_team(self.actor, team, name, plan))
+            .await
     }
 
     /// Deletes a team with its keys and endpoints.
@@ -54,7 +67,8 @@ impl Hand<'_> {
     /// # Errors
     /// Where there is no such team, or the store cannot.
     pub async fn delete_team(self, team: TeamId) -> Result<(), Refusal> {
-        to_the_end(Arc::clone(self.house).delete_team(self.actor, team)).await
+        let house = Arc::clone(self.house);
+        self.make(house.delete_team(self.actor, team)).await
     }
 
     /// Makes an endpoint with a new secret.
@@ -70,7 +84,8 @@ impl Hand<'_> {
     ) -> Result<Endpoint, Refusal> {
         let url = url.as_str().to_owned();
         let house = Arc::clone(self.house);
-        to_the_end(house.create_endpoint(self.actor, team, url, description, subscription)).await
+        self.make(house.create_endpoint(self.actor, team, url, description, subscription))
+            .await
     }
 
     /// Changes an endpoint; when this returns no attempt starts by the old settings.
@@ -83,7 +98,9 @@ impl Hand<'_> {
         endpoint: EndpointId,
         edit: EndpointEdit,
     ) -> Result<Endpoint, Refusal> {
-        to_the_end(Arc::clone(self.house).update_endpoint(self.actor, team, endpoint, edit)).await
+        let house = Arc::clone(self.house);
+        self.make(house.update_endpoint(self.actor, team, endpoint, edit))
+            .await
     }
 
     /// Deletes an endpoint, which cancels what it was owed.
@@ -91,7 +108,9 @@ impl Hand<'_> {
     /// # Errors
     /// Where the team has no such endpoint, or the store cannot.
     pub async fn delete_endpoint(self, team: TeamId, endpoint: EndpointId) -> Result<(), Refusal> {
-        to_the_end(Arc::clone(self.house).delete_endpoint(self.actor, team, endpoint)).await
+        let house = Arc::clone(self.house);
+        self.make(house.delete_endpoint(self.actor, team, endpoint))
+            .await
     }
 
     /// A new secret, and the endpoint with it; the old one stays in use for `expire_old_after`.
@@ -104,13 +123,9 @@ impl Hand<'_> {
         endpoint: EndpointId,
         expire_old_after: Duration,
     ) -> Result<(Secret, Endpoint), Refusal> {
-        to_the_end(Arc::clone(self.house).rotate_secret(
-            self.actor,
-            team,
-            endpoint,
-            expire_old_after,
-        ))
-        .await
+        let house = Arc::clone(self.house);
+        self.make(house.rotate_secret(self.actor, team, endpoint, expire_old_after))
+            .await
     }
 
     /// Makes an API key.
@@ -124,7 +139,8 @@ impl Hand<'_> {
         scopes: Scopes,
         expires_at: Option<Timestamp>,
     ) -> Result<(NewKey, ApiKey), Refusal> {
-        to_the_end(Arc::clone(self.house).create_key(self.actor, team, name, scopes, expires_at))
+        let house = Arc::clone(self.house);
+        self.make(house.create_key(self.actor, team, name, scopes, expires_at))
             .await
     }
 
@@ -133,6 +149,7 @@ impl Hand<'_> {
     /// # Errors
     /// Where the team has no such key, or the store cannot.
     pub async fn delete_key(self, team: TeamId, key: KeyId) -> Result<(), Refusal> {
-        to_the_end(Arc::clone(self.house).delete_key(self.actor, team, key)).await
+        let house = Arc::clone(self.house);
+        self.make(house.delete_key(self.actor, team, key)).await
     }
 }

@@ -33,8 +33,9 @@ pub(crate) struct House {
     pub(crate) capacity: Semaphore,
     pub(crate) outcomes: mpsc::Sender<Settled>,
     pub(crate) metrics: Metrics,
-    /// One change by hand at a time, so that the roster changes in the store's order.
-    pub(crate) changes: tokio::sync::Mutex<()>,
+    /// One change by hand at a time, so that the roster changes in the store's order. Whether the last one
+    /// failed in a way that leaves open whether the store made it.
+    pub(crate) changes: tokio::sync::Mutex<bool>,
     /// Senders, pullers and attempts that are not recorded yet: the house closes after them.
     pub(crate) tasks: TaskTracker,
     /// No new attempts are started.

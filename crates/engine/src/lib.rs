@@ -454,22 +454,23 @@ impl Engine {
         }
     }
 
-    /// Keeps short what a start after a crash has to look through.
+    /// Keeps short what a start after a crash has to look through, and finds out what became of what failed
+    /// in doubt.
     async fn write_rows_regularly(self) {
         let house = &self.house;
         let mut failing = false;
         while house.pause(ROWS_WRITTEN).await {
+            if let Err(error) = house.resolve_change().await {
+                house.metrics.store_failed();
+                tracing::warn!(%error, "cannot find out whether a change by hand was made; trying again");
+            }
             let before = house.clock.steady().before(ROWLESS_AT_MOST);
             match house.store.write_down_fresh(before).await {
                 Ok(unannounced) => {
                     failing = false;
-                    for lane in unannounced
-                        .into_iter()
-                        .filter_map(|id| house.roster.lane(id))
-                    {
-                        let next = lane.poke();
-                        house.follow(&lane, next);
-                    }
+                    let lanes = unannounced.into_iter();
+                    let lanes: Vec<_> = lanes.filter_map(|id| house.roster.lane(id)).collect();
+                    house.poke_all(&lanes);
                 }
                 Err(error) => {
                     house.metrics.store_failed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::event::NewEvent;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::time::Timestamp;
-use store::{AcceptError, Acceptance, Accepted, DueDelivery, Idempotency};
+use store::{AcceptError, Acceptance, Accepted, DueDelivery, Idempotency, StoreError};
 
 use crate::house::House;
 use crate::lane::Lane;
@@ -51,7 +51,12 @@ impl House {
             .iter()
             .map(|acceptance| acceptance.event.clone())
             .collect();
-        let accepted = self.store.accept(team, acceptances, now).await?;
+        let accepted = self.store.accept(team, acceptances, now).await;
+        if matches!(&accepted, Err(AcceptError::Store(error)) if *error != StoreError::Overloaded) {
+            // They may be there all the same, and nobody else tells the lanes.
+            self.poke_all(wanted.iter().flatten());
+        }
+        let accepted = accepted?;
         for ((accepted, event), wanting) in accepted.iter().zip(&events).zip(&wanted) {
             if !accepted.replayed {
                 self.metrics.accepted(1, wanting.len() as u64);
@@ -82,16 +87,16 @@ impl House {
             due_at,
             test: true,
         };
-        let accepted = self
-            .store
-            .accept(team, vec![acceptance], now)
-            .await
-            .map_err(|error| match error {
-                AcceptError::Store(error) => Refusal::Store(error),
-                AcceptError::Conflict { .. } => Refusal::Conflict(error.to_string()),
-            })?;
+        let accepted = self.store.accept(team, vec![acceptance], now).await;
+        if accepted.is_err() {
+            self.poke_all([&lane]);
+        }
+        let accepted = accepted.map_err(|error| match error {
+            AcceptError::Store(error) => Refusal::Store(error),
+            AcceptError::Conflict { .. } => Refusal::Conflict(error.to_string()),
+        })?;
         let [accepted] = accepted[..] else {
-            return Err(Refusal::Store(store::StoreError::Internal(format!(
+            return Err(Refusal::Store(StoreError::Internal(format!(
                 "one event was to be accepted, not {}",
                 accepted.len()
             ))));

@@ -3,7 +3,7 @@
 //! A snapshot of what the store has, changed only after the store was. Publishing and every
 //! request's authentication read it, so a read takes one short lock and copies one pointer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -86,6 +86,16 @@ impl Roster {
         self.read().lanes.get(&endpoint).cloned()
     }
 
+    /// All teams.
+    pub(crate) fn teams(&self) -> Vec<TeamId> {
+        self.read().teams.keys().copied().collect()
+    }
+
+    /// All lanes.
+    pub(crate) fn lanes(&self) -> Vec<Arc<Lane>> {
+        self.read().lanes.values().cloned().collect()
+    }
+
     pub(crate) fn lane_count(&self) -> usize {
         self.read().lanes.len()
     }
@@ -159,6 +169,18 @@ impl Roster {
             used_at: AtomicI64::new(0),
         };
         self.write().keys.insert(entry.key.hash, Arc::new(entry));
+    }
+
+    /// Knows these keys and no others.
+    pub(crate) fn keep_keys(&self, keys: Vec<ApiKey>) {
+        let known: HashSet<KeyHash> = keys.iter().map(|key| key.hash).collect();
+        self.write().keys.retain(|hash, _| known.contains(hash));
+        for key in keys {
+            // Of those that were known it is also known when they were used.
+            if self.key(&key.hash).is_none() {
+                self.put_key(key);
+            }
+        }
     }
 
     pub(crate) fn remove_key(&self, hash: &KeyHash) {

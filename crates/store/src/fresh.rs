@@ -63,6 +63,8 @@ struct State {
     beyond: i64,
     /// How many events came since the last mark.
     unmarked: usize,
+    /// Who is owed something by an event that was in doubt and turned out to be there: nobody was told yet.
+    unannounced: HashSet<EndpointId>,
 }
 
 /// An event, and those of its deliveries that have no row.
@@ -227,6 +229,14 @@ impl Guard<'_> {
     fn first(&self) -> Value {
         let first = self.0.events.first_key_value();
         mark_at(first.map_or(self.0.beyond, |(event, _)| event.0))
+    }
+
+    fn announce_later(&mut self, endpoints: impl IntoIterator<Item = EndpointId>) {
+        self.0.unannounced.extend(endpoints);
+    }
+
+    fn take_unannounced(&mut self) -> HashSet<EndpointId> {
+        std::mem::take(&mut self.0.unannounced)
     }
 
     /// Those deliveries of durable events that are wanted.
@@ -398,14 +408,14 @@ impl Store {
     /// out to be owed something by an event of which that was in doubt, and so was not told to anybody.
     ///
     /// # Errors
-    /// Where the store cannot be written; all is still there to be written later.
+    /// Where the store cannot be read or written; all is still there to be written, and to be told, later.
     pub async fn write_down_fresh(
         &self,
         before: Timestamp,
     ) -> Result<HashSet<EndpointId>, StoreError> {
-        let found = self.resolve_doubts().await?;
+        self.resolve_doubts().await?;
         self.write_down(Wanted::Before(before)).await?;
-        Ok(found)
+        Ok(self.fresh().lock().take_unannounced())
     }
 
     /// Writes the rows of the fresh deliveries that are wanted, as they are when this is called.
@@ -423,8 +433,7 @@ impl Store {
 
     /// Finds out what became of events whose commit failed in doubt. Their units are in no queue any
     /// more, so what the database says is final.
-    async fn resolve_doubts(&self) -> Result<HashSet<EndpointId>, StoreError> {
-        let mut endpoints = HashSet::new();
+    async fn resolve_doubts(&self) -> Result<(), StoreError> {
         let doubtful = self.fresh().lock().doubtful();
         for event in doubtful {
             let found = self.read_one(Query::new(EXISTS, [event.into()])).await?;
@@ -434,10 +443,10 @@ impl Store {
             } else {
                 fresh.accepted(event, Fate::Durable);
                 let owed = fresh.wanted(&Wanted::OfEvent(event));
-                endpoints.extend(owed.into_iter().map(|one| one.endpoint));
+                fresh.announce_later(owed.into_iter().map(|one| one.endpoint));
             }
         }
-        Ok(endpoints)
+        Ok(())
     }
 
     /// Writes all rows and a last mark: the next opening has nothing to look through.

@@ -1,8 +1,13 @@
 //! A store that cannot be written for a while: nothing is lost, nothing is made up for twice.
 
+use std::sync::Arc;
+
+use model::audit::Actor;
 use model::delivery::Status;
+use model::event::NewEvent;
+use model::key::Scopes;
 use store::{AcceptError, RetryFilter, StoreError};
-use vk_engine::{Publication, Refusal};
+use vk_engine::{EndpointEdit, Publication, Refusal};
 
 use crate::rig::{Rig, event, status, wait};
 
@@ -106,4 +111,130 @@ async fn an_outcome_the_store_will_never_take_holds_nothing_up_and_is_attempted_
     let (delivery, attempts) = rig.delivery(id).await;
     assert_eq!((delivery.status(), attempts.len()), (Status::Delivered, 1));
     assert_eq!(rig.receivers.seen().len(), 2, "at least once");
+}
+
+fn is_in_doubt<T>(answer: &Result<T, Refusal>) -> bool {
+    matches!(answer, Err(Refusal::Store(StoreError::Unavailable(_))))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_in_doubt_is_sent_also_where_its_rows_came_with_it() {
+    let rig = Rig::new().await;
+    let (flood, link) = (["deal_room.created"], ["link.clicked"]);
+    let paused = rig
+        .endpoint_of(rig.team, "paused", &[status(200)], &flood)
+        .await;
+    let edit = EndpointEdit {
+        paused: Some(true),
+        ..EndpointEdit::default()
+    };
+    let hand = rig.engine.by(Actor::Operator);
+    hand.update_endpoint(rig.team, paused.id, edit)
+        .await
+        .unwrap();
+    rig.endpoint_of(rig.team, "healthy", &[status(200)], &link)
+        .await;
+    // More than may be without a row of its own.
+    let many = vec![
+        Publication {
+            event: event(),
+            idempotency_key: None
+        };
+        4096
+    ];
+    rig.engine.publish(rig.team, many).await.unwrap();
+    rig.faults.leave_unanswered(0, 1);
+    let one = Publication {
+        event: NewEvent {
+            event_type: Arc::from(link[0]),
+            ..event()
+        },
+        idempotency_key: None,
+    };
+    assert!(rig.engine.publish(rig.team, vec![one]).await.is_err());
+    wait(30).await;
+    assert_eq!(rig.receivers.seen().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_by_hand_in_doubt_is_sent() {
+    let rig = Rig::new().await;
+    rig.endpoint("rejecting", &[status(400), status(200)]).await;
+    let id = rig.publish().await;
+    wait(5).await;
+    rig.faults.leave_unanswered(0, 1);
+    let retried = rig.engine.retry_delivery(rig.team, id).await;
+    assert!(is_in_doubt(&retried), "{retried:?}");
+    wait(5).await;
+    assert_eq!(rig.delivery(id).await.0.status(), Status::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_in_doubt_takes_effect_as_the_store_has_it() {
+    let rig = Rig::new().await;
+    let endpoint = rig.endpoint("healthy", &[status(200)]).await;
+    let hand = rig.engine.by(Actor::Operator);
+    let paused = |paused| EndpointEdit {
+        paused: Some(paused),
+        ..EndpointEdit::default()
+    };
+    // Not answered: it is paused within seconds, without another word.
+    rig.faults.leave_unanswered(0, 1);
+    let answer = hand.update_endpoint(rig.team, endpoint.id, paused(true));
+    assert!(is_in_doubt(&answer.await));
+    wait(3).await;
+    rig.publish().await;
+    wait(10).await;
+    assert_eq!(rig.receivers.seen().len(), 0);
+    let answer = hand.update_endpoint(rig.team, endpoint.id, paused(false));
+    answer.await.unwrap();
+    wait(10).await;
+    assert_eq!(rig.receivers.seen().len(), 1);
+
+    // Whoever asks again at once is told that it is gone, and then it is.
+    rig.faults.leave_unanswered(0, 1);
+    assert!(is_in_doubt(
+        &hand.delete_endpoint(rig.team, endpoint.id).await
+    ));
+    let again = hand.delete_endpoint(rig.team, endpoint.id).await;
+    assert!(matches!(again, Err(Refusal::NotFound(_))), "{again:?}");
+    rig.publish().await;
+    wait(10).await;
+    assert_eq!(rig.receivers.seen().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn teams_endpoints_and_keys_in_doubt_are_known_as_the_store_has_them() {
+    let rig = Rig::new().await;
+    let hand = rig.engine.by(Actor::Operator);
+    rig.faults.leave_unanswered(0, 1);
+    let made = hand.create_team(Some("new".into()), "New".into(), "scale".into());
+    assert!(is_in_doubt(&made.await));
+    wait(3).await;
+    let team = rig.engine.team("new").expect("it was made").id;
+
+    let url = crate::rig::url("new");
+    rig.receivers.script(url.as_str(), &[status(200)]);
+    rig.faults.leave_unanswered(0, 1);
+    let all = model::endpoint::Subscription::All;
+    let made = hand.create_endpoint(team, &url, None, all);
+    assert!(is_in_doubt(&made.await));
+    wait(3).await;
+    rig.publish_to(team).await;
+    wait(3).await;
+    assert_eq!(rig.receivers.seen().len(), 1);
+
+    let scopes = Scopes::default();
+    let made = hand.create_key(team, "key".into(), scopes, None);
+    let (new, key) = made.await.unwrap();
+    assert!(rig.engine.bearer(&new.hash()).is_some());
+    rig.faults.leave_unanswered(0, 1);
+    assert!(is_in_doubt(&hand.delete_key(team, key.id).await));
+    wait(3).await;
+    assert!(rig.engine.bearer(&new.hash()).is_none(), "it was revoked");
+
+    rig.faults.leave_unanswered(0, 1);
+    assert!(is_in_doubt(&hand.delete_team(team).await));
+    wait(3).await;
+    assert!(rig.engine.team("new").is_none());
 }

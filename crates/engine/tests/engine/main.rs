@@ -10,4 +10,6 @@ mod faults;
 mod hours;
 mod rig;
 mod schedule;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod signatures;

@@ -1,8 +1,7 @@
 //! A house in virtual time: a real store on disk, receivers that follow a script.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,18 +17,14 @@ use model::endpoint::{Endpoint, Subscription};
 use model::event::NewEvent;
 use model::id::{DeliveryId, TeamId};
 use model::team::Team;
-use model::time::Timestamp;
 use store::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
 use store::value::Rows;
-use store::{Keyring, LogFilter, SqliteDriver, SqliteOptions, Store, StoreError};
+use store::{LogFilter, SqliteDriver, SqliteOptions, Store, StoreError};
 use tokio::time::Instant;
 use vk_engine::{Engine, EngineOptions, Publication, VirtualClock};
 
-/// What the store's secrets are sealed with: the base64 of 32 bytes.
-const SEALING_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-
-/// 2026-11-23T12:00:00Z.
-pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_435_200_000);
+use crate::shared::{Folder, keyring};
+pub(crate) use crate::shared::{START, url};
 
 /// How a receiver answers one request.
 #[derive(Clone, Debug)]
@@ -155,29 +150,6 @@ impl Transport for Scripted {
     }
 }
 
-/// A folder that goes when the test ends.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "vk-engine-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 pub(crate) struct Rig {
     pub(crate) engine: Engine,
     pub(crate) receivers: Arc<Scripted>,
@@ -199,6 +171,8 @@ pub(crate) struct Faults {
     failing: Mutex<usize>,
     /// Whether they fail for good rather than for now.
     for_good: AtomicBool,
+    /// Whether they are done all the same.
+    unanswered: AtomicBool,
 }
 
 impl Faults {
@@ -211,6 +185,12 @@ impl Faults {
     /// As [`Faults::fail`], with an error that trying again does not mend.
     pub(crate) fn refuse(&self, well: usize, failing: usize) {
         self.for_good.store(true, Ordering::Relaxed);
+        self.fail(well, failing);
+    }
+
+    /// As [`Faults::fail`], but what fails is done: it is the answer that gets lost.
+    pub(crate) fn leave_unanswered(&self, well: usize, failing: usize) {
+        self.unanswered.store(true, Ordering::Relaxed);
         self.fail(well, failing);
     }
 
@@ -246,6 +226,13 @@ struct Faulty {
 impl Driver for Faulty {
     fn commit(&self, line: Line, unit: Unit) -> Pending<'_, Result<Commit, StoreError>> {
         if self.faults.strikes() {
+            if self.faults.unanswered.load(Ordering::Relaxed) {
+                let done = self.driver.commit(line, unit);
+                return Box::pin(async {
+                    done.await?;
+                    Err(StoreError::Unavailable("injected: not answered".into()))
+                });
+            }
             let error = if self.faults.for_good.load(Ordering::Relaxed) {
                 StoreError::Internal("injected: the statement is wrong".into())
             } else {
@@ -275,7 +262,7 @@ impl Rig {
     }
 
     pub(crate) async fn with(options: EngineOptions) -> Self {
-        let folder = Folder::new();
+        let folder = Folder::inside(&std::env::temp_dir());
         let receivers = Arc::new(Scripted {
             began: Instant::now(),
             scripts: Mutex::default(),
@@ -430,17 +417,12 @@ async fn start(
         driver: SqliteDriver::open(SqliteOptions { path }).await.unwrap(),
         faults: Arc::clone(faults),
     };
-    let store = Store::with_driver(Arc::new(driver), Keyring::parse(SEALING_KEY).unwrap())
+    let store = Store::with_driver(Arc::new(driver), keyring())
         .await
         .unwrap();
     Engine::start(store, transport, Arc::clone(clock) as _, options.clone())
         .await
         .unwrap()
-}
-
-pub(crate) fn url(name: &str) -> ReceiverUrl {
-    let text = format!("https://{name}.receivers.vantagekit.com/hook");
-    ReceiverUrl::parse(&text, &egress::Policy::default()).unwrap()
 }
 
 pub(crate) fn event() -> NewEvent {

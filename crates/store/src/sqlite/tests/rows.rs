@@ -431,6 +431,19 @@ async fn what_became_of_a_commit_in_doubt_is_found_out() {
 }
 
 #[tokio::test]
+async fn what_was_found_out_is_told_also_where_the_rows_are_written_later() {
+    let house = House::new().await;
+    house.trouble(Trouble::Unanswered);
+    assert!(house.accept(1).await.is_err());
+    house.trouble(Trouble::Lost);
+    assert!(house.store.write_down_fresh(LATER).await.is_err());
+    let unannounced = house.store.write_down_fresh(LATER).await.unwrap();
+    assert!(unannounced.iter().eq(&[house.endpoint]), "{unannounced:?}");
+    let again = house.store.write_down_fresh(LATER).await.unwrap();
+    assert!(again.is_empty(), "once is enough");
+}
+
+#[tokio::test]
 async fn a_repeated_publication_keeps_nothing_waiting() {
     let house = House::new().await;
     let event = |key: &str| Acceptance {

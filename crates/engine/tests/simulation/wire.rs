@@ -1,0 +1,304 @@
+//! Hides the receivers of a world: they answer by their habits, and hold every request against the laws.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use egress::{BoxFuture, Connections, Exchange, Failure, Probe, ReceiverUrl, Request, Response};
+use http::HeaderMap;
+use model::attempt::Timings;
+use model::id::{DeliveryId, IdCodec};
+use model::time::Timestamp;
+use signature::SigningKeys;
+
+use crate::habit::{Habit, Reply};
+use crate::ledger::{Settings, marker_of};
+use crate::random::Random;
+use crate::world::{State, World};
+
+/// What receivers saw.
+#[derive(Default)]
+pub(crate) struct Wire {
+    pub(crate) requests: Vec<Seen>,
+    /// The receivers by the first part of their names.
+    receivers: HashMap<String, Receiver>,
+    /// The endpoint and the event of every delivery that was ever seen.
+    identities: HashMap<DeliveryId, (usize, u64)>,
+    in_flight: HashSet<DeliveryId>,
+    by_place: HashMap<usize, usize>,
+    by_team: HashMap<usize, usize>,
+    ends: u64,
+    /// The keys of every secret that was ever seen: making them costs more than using them.
+    keys: HashMap<String, SigningKeys>,
+}
+
+struct Receiver {
+    place: usize,
+    habit: Habit,
+    requests: u32,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) delivery: DeliveryId,
+    pub(crate) place: usize,
+    pub(crate) marker: u64,
+    pub(crate) process: usize,
+    pub(crate) began: u64,
+    pub(crate) wall: Timestamp,
+    pub(crate) reply: Reply,
+    pub(crate) end: Option<End>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) at: u64,
+    pub(crate) wall: Timestamp,
+    /// Which of all ends it was.
+    pub(crate) nth: u64,
+}
+
+impl Wire {
+    /// A receiver moves in; its name.
+    pub(crate) fn open(&mut self, place: usize, habit: Habit) -> String {
+        let number = self.receivers.len();
+        let name = format!("r{number}-e{place}");
+        let receiver = Receiver {
+            place,
+            habit,
+            requests: 0,
+        };
+        self.receivers.insert(name.clone(), receiver);
+        name
+    }
+
+    /// The name of a place's first receiver, which moves in if it has not.
+    pub(crate) fn name_of(&mut self, place: usize, habit: Habit) -> String {
+        let found = self.receivers.iter().find(|(_, one)| one.place == place);
+        match found {
+            Some((name, _)) => name.clone(),
+            None => self.open(place, habit),
+        }
+    }
+
+    /// The process that had requests in flight is gone.
+    pub(crate) fn all_gone(&mut self) {
+        self.in_flight.clear();
+        self.by_place.clear();
+        self.by_team.clear();
+    }
+
+    fn count(&mut self, place: usize, team: usize, by: isize) {
+        for (counts, of) in [(&mut self.by_place, place), (&mut self.by_team, team)] {
+            let count = counts.entry(of).or_default();
+            *count = count.saturating_add_signed(by);
+        }
+    }
+
+    fn keys(&mut self, secret: &str) -> SigningKeys {
+        let made = self.keys.entry(secret.to_owned());
+        made.or_insert_with(|| SigningKeys::new(secret)).clone()
+    }
+}
+
+/// The way to the receivers of a world.
+pub(crate) struct Wires {
+    pub(crate) world: Arc<World>,
+    pub(crate) codec: IdCodec,
+}
+
+impl egress::Transport for Wires {
+    fn exchange<'a>(&'a self, _: &'a Connections, request: Request<'a>) -> BoxFuture<'a, Exchange> {
+        if self.world.is_dead() {
+            return Box::pin(std::future::pending());
+        }
+        let Some((number, reply)) = self.arrives(&request) else {
+            return Box::pin(std::future::pending());
+        };
+        let url = request.url.as_str();
+        self.world
+            .tell(&format_args!("request {number} to {url}: {reply:?}"));
+        Box::pin(async move {
+            let result = match reply {
+                Reply::Status(status, after) => {
+                    tokio::time::sleep(after).await;
+                    Ok(Response {
+                        status,
+                        headers: vec![("server".into(), "simulated".into())],
+                        body: Bytes::from_static(b"thanks"),
+                    })
+                }
+                Reply::Fails(_, after) => {
+                    tokio::time::sleep(after).await;
+                    Err(())
+                }
+                Reply::Hangs => {
+                    tokio::time::sleep_until(request.deadline).await;
+                    Err(())
+                }
+            };
+            self.world.alive().await;
+            self.world.tell(&format_args!("request {number} is over"));
+            self.ends(number);
+            Exchange {
+                remote_addr: None,
+                timings: Timings::default(),
+                result: result.map_err(|()| Failure {
+                    reason: reply.judged().1.unwrap(),
+                    detail: "it failed".into(),
+                    operator_detail: "it failed".into(),
+                    partial: None,
+                }),
+            }
+        })
+    }
+
+    fn probe<'a>(&'a self, _: &'a ReceiverUrl) -> BoxFuture<'a, Probe> {
+        Box::pin(std::future::ready(Probe::Reachable))
+    }
+}
+
+impl Wires {
+    /// A request arrives: which one it is, and what becomes of it. None where it is so wrong that nobody
+    /// can be told.
+    fn arrives(&self, request: &Request<'_>) -> Option<(usize, Reply)> {
+        let headers = (request.headers)();
+        let text = request.url.as_str();
+        let state = &mut *self.world.lock();
+        let Some(delivery) = header(&headers, "x-vantagekit-delivery")
+            .and_then(|text| self.codec.parse::<DeliveryId>(text))
+        else {
+            state.violation(format_args!("a request to {text} without a delivery's id"));
+            return None;
+        };
+        let name = text.strip_prefix("https://")?.split('.').next()?;
+        let (now, wall, process) = (state.now(), state.wall(), state.process());
+        let Some(receiver) = state.wire.receivers.get_mut(name) else {
+            state.violation(format_args!("a request to {text}, where nobody is"));
+            return None;
+        };
+        let (place, nth) = (receiver.place, receiver.requests);
+        receiver.requests += 1;
+        let mut dice = Random::new(self.world.plan.seed ^ (place as u64) << 40 ^ u64::from(nth));
+        let reply = receiver.habit.reply(nth, now, &mut dice);
+        let Some(marker) = marker_of(&request.body) else {
+            state.violation(format_args!(
+                "{delivery:?} has a body that nobody published"
+            ));
+            return None;
+        };
+        if let Err(wrong) = self.judge(state, delivery, place, marker, request, &headers) {
+            state.violation(format_args!("{delivery:?} to {text}: {wrong}"));
+        }
+        let team = state.ledger.places[place].team;
+        state.wire.in_flight.insert(delivery);
+        state.wire.count(place, team, 1);
+        let limits = self.world.plan.limits;
+        let wire = &state.wire;
+        let counts = [
+            (wire.in_flight.len(), limits.all),
+            (wire.by_team[&team], limits.team),
+            (wire.by_place[&place], limits.endpoint),
+        ];
+        if counts.iter().any(|(count, limit)| count > limit) {
+            state.violation(format_args!(
+                "in flight in all, of a team, of an endpoint, and their limits: {counts:?}"
+            ));
+        }
+        state.wire.requests.push(Seen {
+            delivery,
+            place,
+            marker,
+            process,
+            began: now,
+            wall,
+            reply,
+            end: None,
+        });
+        Some((state.wire.requests.len() - 1, reply))
+    }
+
+    /// What is wrong with a request.
+    fn judge(
+        &self,
+        state: &mut State,
+        delivery: DeliveryId,
+        place: usize,
+        marker: u64,
+        request: &Request<'_>,
+        headers: &HeaderMap,
+    ) -> Result<(), String> {
+        if state.wire.in_flight.contains(&delivery) {
+            return Err("another attempt of it is in flight".into());
+        }
+        let identity = (place, marker);
+        let known = *state.wire.identities.entry(delivery).or_insert(identity);
+        if known != identity {
+            return Err(format!("it is {identity:?}, and was {known:?}"));
+        }
+        let settings = state.ledger.places[place].settings.clone();
+        if !settings.iter().any(Settings::sends) {
+            return Err(format!("nothing may be sent there: {settings:?}"));
+        }
+        let mut fit = settings.iter().filter(|one| one.sends());
+        if !fit
+            .any(|one| one.url == request.url.as_str() && self.signed(state, one, request, headers))
+        {
+            let (wall, now) = (state.wall(), state.now());
+            return Err(format!(
+                "it is signed or addressed otherwise than {settings:?} at {wall} ({now} ms): {headers:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a request's headers are those that an endpoint with these settings is owed (contract A, and
+    /// B on rotations).
+    fn signed(
+        &self,
+        state: &mut State,
+        settings: &Settings,
+        request: &Request<'_>,
+        headers: &HeaderMap,
+    ) -> bool {
+        let (wall, body) = (state.wall(), &request.body);
+        let seconds = wall.as_seconds();
+        let id = header(headers, "x-vantagekit-delivery").unwrap_or_default();
+        let current = state.wire.keys(&settings.secret);
+        let in_use = settings.previous.iter().filter(|(_, end)| wall < *end);
+        let old: Vec<_> = in_use.map(|(secret, _)| state.wire.keys(secret)).collect();
+        let first = old.first().unwrap_or(&current);
+        let mut standard: HashSet<String> = HashSet::new();
+        for keys in old.iter().chain([&current]) {
+            standard.insert(keys.standard(id, seconds, body).as_str().to_owned());
+        }
+        let told = header(headers, "webhook-signature").unwrap_or_default();
+        let next = (!old.is_empty()).then(|| current.vantagekit(seconds, body));
+        header(headers, "x-vantagekit-signature") == Some(first.vantagekit(seconds, body).as_str())
+            && header(headers, "x-vantagekit-signature-next")
+                == next.as_ref().map(|next| next.as_str())
+            && told.split(' ').map(str::to_owned).collect::<HashSet<_>>() == standard
+            && header(headers, "x-vantagekit-timestamp") == Some(&seconds.to_string())
+            && header(headers, "webhook-timestamp") == Some(&seconds.to_string())
+            && header(headers, "webhook-id") == Some(id)
+    }
+
+    fn ends(&self, number: usize) {
+        let state = &mut *self.world.lock();
+        let (at, wall) = (state.now(), state.wall());
+        let nth = state.wire.ends;
+        state.wire.ends += 1;
+        let seen = &mut state.wire.requests[number];
+        seen.end = Some(End { at, wall, nth });
+        let (delivery, place) = (seen.delivery, seen.place);
+        let team = state.ledger.places[place].team;
+        state.wire.in_flight.remove(&delivery);
+        state.wire.count(place, team, -1);
+    }
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
