@@ -64,6 +64,13 @@ pub(super) fn target(bytes: &[u8]) {
     assert!(seen.read <= READ_MAX, "{} bytes were read", seen.read);
     check_exchange(&first);
     check_outcome(&script, &first);
+    // Two lengths of one body may hide another answer in it.
+    let has = |name: &str| {
+        let mut headers = first.result.iter().flat_map(|response| &response.headers);
+        headers.any(|(other, _)| other == name)
+    };
+    let ambiguous = has("content-length") && has("transfer-encoding");
+    assert!(!ambiguous || seen.dialed.len() == 2, "its connection is kept");
     let second = second.result.map(|response| response.status);
     let expected = match seen.dialed.len() {
         1 => 204,
