@@ -4,12 +4,14 @@
 //! Rooms, in reading order: `test` is the list of checks, `command` runs a program and judges
 //! it, `tools` brings the programs a check needs, `service` starts the real binary for checks
 //! from outside, `browser` walks the settings pages in a real one, `instructions` counts those of the hot paths and `baseline` holds them against
-//! those of before, `bench` builds and runs the benchmark.
+//! those of before, `bench` builds and runs the benchmark,
+//! `fuzz` the fuzz targets.
 
 mod baseline;
 mod bench;
 mod browser;
 mod command;
+mod fuzz;
 mod instructions;
 mod service;
 mod test;
@@ -25,6 +27,9 @@ cargo xtask bench [OPTION]...       measure the release build and write docs/per
                                     shorter: --seconds S, --rounds N; parts alone, only printed:
                                     --only WORKLOAD (repeatable; --help lists them)
 cargo xtask pictures                walk the settings pages in a browser and keep the README's pictures of them
+cargo xtask fuzz [OPTION]... [TARGET]...
+                                    look for inputs that break a rule, ten minutes a target; --seconds S for
+                                    another time; --keep takes what was found new into the kept inputs
 cargo xtask instructions [--write]  count the instructions of the hot paths (and keep the counts)";
 
 fn main() -> ExitCode {
@@ -43,6 +48,7 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
         Some((verb, rest)) if verb == "test" => test::run(rest),
         Some((verb, rest)) if verb == "bench" => bench::run(rest),
         Some((verb, _)) if verb == "pictures" => browser::pictures(),
+        Some((verb, rest)) if verb == "fuzz" => fuzz::run(rest),
         Some((verb, rest)) if verb == "instructions" => instructions::run(rest),
         Some((verb, _)) if verb != "help" && verb != "--help" => {
             bail!("there is no chore {verb:?}\n\n{USAGE}")

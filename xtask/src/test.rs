@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::browser;
 use crate::command::{cargo, program, root, run as must_run, run_watched, target_dir};
+use crate::fuzz;
 use crate::instructions;
 use crate::service::Service;
 use crate::tools;
@@ -91,6 +92,11 @@ const CHECKS: &[Check] = &[
         name: "browser",
         says: "the settings pages do what they should in a real browser, also for sixty hostile payloads",
         run: browser::check,
+    },
+    Check {
+        name: "fuzz",
+        says: "no fuzz target finds an input that breaks a rule, in ten seconds each",
+        run: fuzz::check,
     },
     Check {
         name: "instructions",

@@ -7,9 +7,37 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::exchange::BoxFuture;
 use crate::vet::Vetted;
+
+/// An address that was vetted → a connection to it. The seam for tests that bring their own network;
+/// the real one is TCP.
+pub trait Dialer: Send + Sync + 'static {
+    /// Connects. Whoever asks has a deadline, and drops the future when it comes.
+    fn dial(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Duplex>>>;
+}
+
+/// A connection as what it is to us: bytes in and bytes out.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Connects by TCP.
+pub(crate) struct Tcp;
+
+impl Dialer for Tcp {
+    fn dial(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Duplex>>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            // A request leaves in one or two writes; waiting to coalesce them only costs time.
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Duplex>)
+        })
+    }
+}
 
 /// How long an address is tried alone before the next joins it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -19,13 +47,17 @@ const STAGGER: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// The last refusal, where all refused (or there was nothing to try).
-pub(crate) async fn connect(targets: &[Vetted]) -> io::Result<(TcpStream, SocketAddr)> {
+pub(crate) async fn connect(
+    dialer: &dyn Dialer,
+    targets: &[Vetted],
+) -> io::Result<(Box<dyn Duplex>, SocketAddr)> {
     let mut waiting = targets.iter();
     let mut trying = FuturesUnordered::new();
     let mut refusal = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
         if let Some(target) = waiting.next() {
-            trying.push(connect_one(target.address()));
+            let address = target.address();
+            trying.push(async move { Ok((dialer.dial(address).await?, address)) });
         } else if trying.is_empty() {
             return Err(refusal);
         }
@@ -38,13 +70,6 @@ pub(crate) async fn connect(targets: &[Vetted]) -> io::Result<(TcpStream, Socket
             () = tokio::time::sleep(STAGGER), if more_wait => {}
         }
     }
-}
-
-async fn connect_one(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
-    let stream = TcpStream::connect(address).await?;
-    // A request leaves in one or two writes; waiting to coalesce them only costs time.
-    stream.set_nodelay(true)?;
-    Ok((stream, address))
 }
 
 #[cfg(test)]
@@ -63,10 +88,13 @@ mod tests {
         };
         let answer = ["127.0.0.1".parse().unwrap(), "127.0.0.2".parse().unwrap()];
         let targets = vet(&answer, port, false, &policy).unwrap();
-        let (_, reached) = connect(&targets).await.unwrap();
+        let (_, reached) = connect(&Tcp, &targets).await.unwrap();
         assert_eq!(reached, listener.local_addr().unwrap());
         drop(listener);
-        let refused = connect(&targets).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let refused = connect(&Tcp, &targets).await.map(|(_, address)| address);
+        assert_eq!(
+            refused.unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
     }
 }

@@ -308,7 +308,7 @@ mod tests {
             let (mut peer, _) = listener.accept().await.unwrap();
             peer.write_all(banner.as_bytes()).await.unwrap();
             tcp.readable().await.unwrap();
-            let mut connection = Connection::open(Wire::Plain(tcp), &url, address)
+            let mut connection = Connection::open(Wire::Plain(Box::new(tcp)), &url, address)
                 .await
                 .unwrap();
             let mut received = Received::default();

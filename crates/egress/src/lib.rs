@@ -6,7 +6,8 @@
 //! - `receiver_url`: a URL becomes [`ReceiverUrl`], the only form that is used from then on;
 //!   `host_name` knows which names are nobody's.
 //! - `address`: the one classifier of addresses.
-//! - `exchange`: the words for one exchange, and the seams [`Transport`] and [`Resolver`].
+//! - `exchange`: the words for one exchange, and the seam [`Transport`]; the other seams are
+//!   [`Resolver`] and [`Dialer`].
 //! - `resolver`: asking the name servers.
 //! - `vet`: a whole DNS answer becomes `vet::Vetted` addresses, or is refused; nothing else
 //!   makes one, and nothing else can be connected to.
@@ -35,6 +36,7 @@ mod tls;
 mod transport;
 mod vet;
 
+pub use connect::{Dialer, Duplex};
 pub use connections::Connections;
 pub use exchange::{BoxFuture, Exchange, Failure, Probe, Request, Response, Transport};
 pub use policy::Policy;

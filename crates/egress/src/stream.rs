@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use crate::connect::Duplex;
 
 /// How many bytes may come before the response's body: its head and all interim answers.
 pub(crate) const HEAD_MAX: usize = 64 * 1024;
@@ -111,8 +112,8 @@ pub(crate) struct Stream {
 }
 
 pub(crate) enum Wire {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Box<dyn Duplex>),
+    Tls(Box<TlsStream<Box<dyn Duplex>>>),
 }
 
 impl Stream {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::connect::connect;
+use crate::connect::{Dialer, Tcp, connect};
 use crate::connection::{Connection, Received};
 use crate::connections::Connections;
 use crate::exchange::{BoxFuture, Exchange, Failure, Probe, Request, Transport};
@@ -85,6 +85,7 @@ pub struct EgressError(pub String);
 pub struct Egress {
     policy: Policy,
     resolver: Arc<dyn Resolver>,
+    dialer: Arc<dyn Dialer>,
     tls: TlsConnector,
     /// Places for idle connections, shared by all endpoints.
     idle_places: Arc<Semaphore>,
@@ -109,10 +110,24 @@ impl Egress {
         options: EgressOptions,
         resolver: Arc<dyn Resolver>,
     ) -> Result<Self, EgressError> {
+        Self::with_network(options, resolver, Arc::new(Tcp))
+    }
+
+    /// The real transport in another network: names resolve there, and vetted addresses are connected
+    /// to there. All else is as ever: vetting, TLS, HTTP and the deadline.
+    ///
+    /// # Errors
+    /// The trust roots cannot be read; the sentence says what to do.
+    pub fn with_network(
+        options: EgressOptions,
+        resolver: Arc<dyn Resolver>,
+        dialer: Arc<dyn Dialer>,
+    ) -> Result<Self, EgressError> {
         Ok(Self {
             tls: tls::connector(options.extra_roots_pem.as_deref())?,
             policy: options.policy,
             resolver,
+            dialer,
             idle_places: Arc::new(Semaphore::new(options.max_idle.min(Semaphore::MAX_PERMITS))),
         })
     }
@@ -208,7 +223,7 @@ impl Egress {
 
         progress.phase = Phase::Connecting;
         let clock = Instant::now();
-        let connected = connect(&targets).await;
+        let connected = connect(&*self.dialer, &targets).await;
         timings.connect_ms = Some(millis_since(clock));
         let (tcp, remote) = connected.map_err(|error| failure::unconnected(url, &error))?;
         progress.remote = Some(remote);
