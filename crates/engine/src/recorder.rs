@@ -132,7 +132,7 @@ async fn hours_so_far(
 ) -> Option<Vec<(EndpointId, EndpointHour)>> {
     let mut wait = FIRST_WAIT;
     loop {
-        match house.store.hours_of(wanted).await {
+        match house.store.hours_at(wanted).await {
             Ok(hours) => return Some(hours),
             // What is damaged there must not hold up deliveries.
             Err(error @ StoreError::Internal(_)) => {

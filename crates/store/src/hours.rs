@@ -79,7 +79,7 @@ impl Store {
     }
 
     /// These hours of these endpoints, where anything was counted in them: what counting goes on from.
-    pub async fn hours_of(
+    pub async fn hours_at(
         &self,
         wanted: &[(EndpointId, i64)],
     ) -> Result<Vec<(EndpointId, EndpointHour)>, StoreError> {

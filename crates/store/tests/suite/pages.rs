@@ -52,7 +52,7 @@ async fn an_hour_is_what_was_written_last_however_often_and_outlives_a_restart()
     let found = store.hours_of(house.team, of, 8).await.unwrap();
     assert_eq!(found, [(endpoint, both[1].clone())]);
     let wanted = [7, 9, 8].map(|hour| (endpoint, hour));
-    let found = store.hours_of(&wanted).await.unwrap();
+    let found = store.hours_at(&wanted).await.unwrap();
     assert_eq!(found, both.clone().map(|hour| (endpoint, hour)));
     // Another team's are none of this team's.
     let other = new_team(store, "other").await;

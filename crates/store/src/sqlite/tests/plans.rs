@@ -252,7 +252,7 @@ async fn use_deliveries(store: &Store, team: TeamId, endpoints: [EndpointId; 3],
     store.latest_attempts(team, &[delivery]).await.unwrap();
     store.hours_of(team, endpoints, 0).await.unwrap();
     store.endpoint_hours(team, endpoints[0], 0).await.unwrap();
-    store.hours_of(&[(endpoints[0], 7)]).await.unwrap();
+    store.hours_at(&[(endpoints[0], 7)]).await.unwrap();
     store.sweep_hours(7).await.unwrap();
     for filter in [RetryFilter::default(), typed] {
         for endpoint in [Some(endpoints[0]), None] {
