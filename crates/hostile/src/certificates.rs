@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, NameConstraints, date_time_ymd,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, NameConstraints,
+    PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -61,6 +62,12 @@ pub enum Flaw {
     /// Its issuer's name is that of nine others, which name each other: there are more ways from
     /// one to another than can be tried.
     Labyrinth,
+    /// Its issuer signs with an RSA key of 1,024 bits.
+    Rsa1024,
+    /// It is right: its issuer signs with an RSA key of 2,048 bits.
+    Rsa2048,
+    /// Its issuer signs over SHA-1.
+    Sha1,
 }
 
 /// A certificate with those that are sent beside it, and its key.
@@ -91,6 +98,9 @@ impl Authority {
     /// # Errors
     /// Where the system has no randomness for a key.
     pub fn chain(&self, flaw: Flaw) -> Result<Chain> {
+        if let Some(fixed) = Fixed::of(flaw) {
+            return self.below_rsa(&fixed);
+        }
         let key = KeyPair::generate()?;
         let params = leaf(flaw)?;
         let certificates = match flaw {
@@ -131,6 +141,15 @@ impl Authority {
             _ => vec![signed(&params, &key, &self.issuer)?],
         };
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        Ok((certificates, PrivateKeyDer::Pkcs8(key)))
+    }
+
+    /// A certificate that was signed by RSA, below an authority of ours with the key that signed it.
+    fn below_rsa(&self, fixed: &Fixed) -> Result<Chain> {
+        let above = named("Weak Intermediate") // as the leaf has it
+            .signed_by(fixed, &self.issuer)?;
+        let certificates = vec![CertificateDer::from(fixed.leaf), above.der().clone()];
+        let key = PrivatePkcs8KeyDer::from(fixed.key);
         Ok((certificates, PrivateKeyDer::Pkcs8(key)))
     }
 
@@ -198,8 +217,50 @@ impl Authority {
         if twist == Twist::H2Only {
             config.alpn_protocols = vec![b"h2".to_vec()];
         }
+        // So that records can be made that rustls does not make.
+        config.enable_secret_extraction = true;
         adjust(&mut config);
         Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+/// A certificate that was made once (certificates/README.md), as `rcgen` makes none.
+struct Fixed {
+    leaf: &'static [u8],
+    key: &'static [u8],
+    /// The public key of its issuer.
+    issuer: &'static [u8],
+}
+
+macro_rules! fixed {
+    ($name:literal) => {
+        Fixed {
+            leaf: include_bytes!(concat!("../certificates/", $name, ".leaf.der")),
+            key: include_bytes!(concat!("../certificates/", $name, ".key.der")),
+            issuer: include_bytes!(concat!("../certificates/", $name, ".issuer.der")),
+        }
+    };
+}
+
+impl Fixed {
+    fn of(flaw: Flaw) -> Option<Self> {
+        match flaw {
+            Flaw::Rsa1024 => Some(fixed!("rsa-1024")),
+            Flaw::Rsa2048 => Some(fixed!("rsa-2048")),
+            Flaw::Sha1 => Some(fixed!("sha-1")),
+            _ => None,
+        }
+    }
+}
+
+/// What the authority is asked to certify.
+impl PublicKeyData for Fixed {
+    fn der_bytes(&self) -> &[u8] {
+        self.issuer
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_RSA_SHA256
     }
 }
 

@@ -2,13 +2,14 @@
 //! reason that the log of attempts has to show for it.
 //!
 //! Rooms: `script` is the language, [`scripts`] is all that is said in it; `peer` plays a script on
-//! a connection, `certificates` makes certificates that are wrong, `name_server` answers for names
+//! a connection, `records` makes TLS records that are wrong, `certificates` certificates, `name_server` answers for names
 //! as it is told; `street` opens many receivers at once. Nothing here knows who calls: the same
 //! scripts are played to one exchange and to the whole service.
 
 pub mod certificates;
 pub mod name_server;
 mod peer;
+mod records;
 mod script;
 pub mod scripts;
 mod street;

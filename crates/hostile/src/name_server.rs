@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hickory_proto::op::{Message, ResponseCode};
@@ -12,9 +13,13 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// The largest answer over UDP, as name servers have it today.
 const UDP_MAX: usize = 1232;
+
+/// How often a byte comes where an answer drips.
+const DRIPS_EVERY: Duration = Duration::from_millis(400);
 
 /// What the name server says to a query.
 #[derive(Clone, Debug)]
@@ -35,6 +40,8 @@ pub enum Answer {
     OfAnother(Vec<IpAddr>),
     /// Over UDP that the answer is too long for it, and over TCP nothing.
     Truncated,
+    /// Over UDP that the answer is too long for it, and over TCP these, a byte at a time.
+    Drip(Vec<IpAddr>),
     /// Bytes that are no DNS.
     Garbage,
     /// Nothing.
@@ -101,7 +108,7 @@ async fn serve_udp(udp: UdpSocket, server: Arc<Server>) {
     while let Ok((length, client)) = udp.recv_from(&mut buffer).await {
         if let Ok(Some(reply)) = server.reply(&buffer[..length], Some(UDP_MAX)) {
             // A client that is gone needs no answer.
-            let _ = udp.send_to(&reply, client).await;
+            let _ = udp.send_to(&reply.bytes, client).await;
         }
     }
 }
@@ -124,11 +131,23 @@ async fn converse(mut stream: TcpStream, server: &Server) -> Result<()> {
         let length = stream.read_u16().await?;
         let mut query = vec![0; usize::from(length)];
         stream.read_exact(&mut query).await?;
-        if let Some(reply) = server.reply(&query, None)? {
-            stream.write_u16(u16::try_from(reply.len())?).await?;
-            stream.write_all(&reply).await?;
+        if let Some(Reply { bytes, drips }) = server.reply(&query, None)? {
+            let length = u16::try_from(bytes.len())?.to_be_bytes();
+            let whole = [&length[..], &bytes].concat();
+            for piece in whole.chunks(if drips { 1 } else { whole.len() }) {
+                if drips {
+                    sleep(DRIPS_EVERY).await;
+                }
+                stream.write_all(piece).await?;
+            }
         }
     }
+}
+
+/// An answer, and whether it comes a byte at a time.
+struct Reply {
+    bytes: Vec<u8>,
+    drips: bool,
 }
 
 type Script = Box<dyn Fn(&str, usize) -> Answer + Send + Sync>;
@@ -155,7 +174,7 @@ impl Server {
     }
 
     /// The reply; over UDP with `room` for so many bytes.
-    fn reply(&self, query: &[u8], room: Option<usize>) -> Result<Option<Vec<u8>>> {
+    fn reply(&self, query: &[u8], room: Option<usize>) -> Result<Option<Reply>> {
         let query = Message::from_vec(query)?;
         let asked = query.queries.first().context("a question")?.clone();
         let host = asked.name.to_ascii().to_lowercase();
@@ -167,6 +186,7 @@ impl Server {
                 _ => *v6,
             };
         }
+        let mut drips = false;
         let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
         reply.metadata.recursion_available = true;
         reply.add_query(asked.clone());
@@ -187,7 +207,8 @@ impl Server {
         match answer {
             Answer::Silence | Answer::ByFamily(..) => return Ok(None),
             Answer::Garbage => {
-                return Ok(Some(b"this is no answer".to_vec()));
+                let bytes = b"this is no answer".to_vec();
+                return Ok(Some(Reply { bytes, drips }));
             }
             Answer::Code(code) => reply.metadata.response_code = code,
             Answer::Alias(target) => alias(&mut reply, &Name::from_ascii(&target)?),
@@ -208,13 +229,19 @@ impl Server {
                     addresses,
                 );
             }
-            Answer::Truncated if room.is_some() => reply.metadata.truncation = true,
+            Answer::Truncated | Answer::Drip(_) if room.is_some() => {
+                reply.metadata.truncation = true
+            }
+            Answer::Drip(addresses) => {
+                add(&mut reply, &asked.name, addresses);
+                drips = true;
+            }
             Answer::Truncated => return Ok(None),
         }
         let mut bytes = reply.to_vec()?;
         if room.is_some_and(|room| bytes.len() > room) {
             bytes = reply.truncate().to_vec()?;
         }
-        Ok(Some(bytes))
+        Ok(Some(Reply { bytes, drips }))
     }
 }

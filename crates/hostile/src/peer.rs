@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
+use crate::records;
 use crate::script::Step;
 
 /// How long a receiver that stays or freezes keeps its connection at most.
@@ -121,6 +122,7 @@ enum Special {
     CorruptRecord,
     Alert,
     KeyUpdates(usize),
+    Padding { records: usize, typed: bool },
 }
 
 impl Play {
@@ -195,6 +197,19 @@ impl Play {
             Step::CorruptRecord => Some(End::Bytes(Special::CorruptRecord)),
             Step::Alert => Some(End::Bytes(Special::Alert)),
             Step::KeyUpdates(count) => Some(End::Bytes(Special::KeyUpdates(*count))),
+            Step::Padding { records, typed } => {
+                let (records, typed) = (*records, *typed);
+                Some(End::Bytes(Special::Padding { records, typed }))
+            }
+            Step::HelloRetries(count) => {
+                for group in records::GROUPS.into_iter().cycle().take(*count) {
+                    let session = records::read_hello(stream).await?;
+                    stream
+                        .write_all(&records::hello_retry(&session, group))
+                        .await?;
+                }
+                None
+            }
         })
     }
 
@@ -261,6 +276,9 @@ impl Special {
     fn bytes(self, mut session: ServerConnection) -> io::Result<Vec<u8>> {
         match self {
             Self::CorruptRecord => return Ok(CORRUPT.to_vec()),
+            Self::Padding { records, typed } => {
+                return records::of_padding(session, records, typed);
+            }
             // Whoever is sent such a record answers it with a fatal alert.
             Self::Alert => {
                 session.read_tls(&mut &*CORRUPT)?;

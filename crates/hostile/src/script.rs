@@ -112,6 +112,15 @@ pub enum Step {
     Alert,
     /// Under TLS 1.3: changes its keys so many times, and stays.
     KeyUpdates(usize),
+    /// Under TLS 1.3: sends so many records of padding only, and stays.
+    Padding {
+        /// How many.
+        records: usize,
+        /// Whether they say what they hold none of.
+        typed: bool,
+    },
+    /// In place of TLS: asks for another hello so many times, each time with a key of another group.
+    HelloRetries(usize),
 }
 
 /// What has to become of an attempt.

@@ -92,6 +92,24 @@ fn certificates() -> Vec<Script> {
             "more certificates than we look at",
         ),
         (
+            "cert-deep-100",
+            "a hundred authorities between its certificate and the root",
+            Flaw::Deep(100),
+            "more certificates than we look at",
+        ),
+        (
+            "cert-rsa-1024",
+            "its issuer signed it with an RSA key of 1,024 bits",
+            Flaw::Rsa1024,
+            "not correctly signed",
+        ),
+        (
+            "cert-sha-1",
+            "its issuer signed it over SHA-1",
+            Flaw::Sha1,
+            "its certificate is not valid",
+        ),
+        (
             "cert-constrained",
             "its issuer may not issue for it, by 300 rules for 300 names",
             Flaw::Constrained,
@@ -110,6 +128,11 @@ fn certificates() -> Vec<Script> {
             "cert-six-others",
             "six certificates come beside its own",
             Flaw::Accompanied(6),
+        ),
+        (
+            "cert-rsa-2048",
+            "its issuer signed it with an RSA key of 2,048 bits",
+            Flaw::Rsa2048,
         ),
         (
             "cert-deep",
@@ -246,6 +269,12 @@ fn raw() -> Vec<Script> {
             "reset during the TLS handshake",
         ),
         (
+            "tls-hello-retry-twice",
+            "it asks for another hello twice",
+            vec![Step::HelloRetries(2), Stay],
+            "the TLS handshake failed",
+        ),
+        (
             "tls-claims-16-mb",
             "it begins a message of 16 MB, and goes on",
             vec![
@@ -287,12 +316,21 @@ fn raw() -> Vec<Script> {
         )
         .over(Layer::Raw),
     );
+    scripts.push(
+        Script::new(
+            "tls-hello-retry",
+            "it asks for another hello, and says nothing more",
+            vec![Step::HelloRetries(1), Stay],
+            Expect::fail(TlsTimeout),
+        )
+        .over(Layer::Raw),
+    );
     scripts
 }
 
 /// What goes wrong once the handshake is over is named after what it broke off.
 fn later() -> Vec<Script> {
-    use Step::{Alert, CorruptRecord, KeyUpdates, Request};
+    use Step::{Alert, CorruptRecord, KeyUpdates, Padding, Request};
     let head = format!("{OK}content-length: 9\r\n");
     let body = format!("{head}\r\nhalf");
     let fail = |reason: Reason| match reason {
@@ -346,6 +384,42 @@ fn later() -> Vec<Script> {
             "tls-key-updates-few",
             "changes its keys ten times, and then nothing",
             vec![Request, KeyUpdates(10)],
+            ResponseTimeout,
+        ),
+        (
+            "tls-padding-untyped",
+            "a record of nothing but padding, which does not say what it holds",
+            vec![
+                Request,
+                Padding {
+                    records: 1,
+                    typed: false,
+                },
+            ],
+            ConnectionReset,
+        ),
+        (
+            "tls-padding",
+            "a thousand records of nothing but padding instead of an answer",
+            vec![
+                Request,
+                Padding {
+                    records: 1000,
+                    typed: true,
+                },
+            ],
+            ConnectionReset,
+        ),
+        (
+            "tls-padding-few",
+            "ten records of nothing but padding, and then nothing",
+            vec![
+                Request,
+                Padding {
+                    records: 10,
+                    typed: true,
+                },
+            ],
             ResponseTimeout,
         ),
         (
