@@ -16,7 +16,7 @@
 //! - the way of an event: `accept` (event and deliveries, at most once), `due` (what is to be sent),
 //!   `settle` (what an attempt changed), `retry` (fresh schedules by hand); `fresh` (deliveries whose
 //!   rows are still to be written);
-//! - looking back: `log` (deliveries by any filter), `events`, `latest` (how their latest
+//! - looking back: `log` (deliveries by any filter; `newest`, which those are), `events`, `latest` (how their latest
 //!   attempts ended), `hours` (what attempts came to, by the hour);
 //! - what a team has: `teams`, `endpoints`, `names` (what those are called), `keys`, `tokens`, `sessions`, and
 //!   `load` (all of it, for the roster);
@@ -39,6 +39,7 @@ mod latest;
 mod load;
 mod log;
 mod names;
+mod newest;
 mod page;
 mod retry;
 mod seal;

@@ -1,8 +1,6 @@
-//! Hides how a page of the delivery log is found quickly whatever it is filtered by.
+//! Hides how the delivery log is read: pages by any filter, one delivery with its attempts.
 //!
-//! Ids grow with time, so a page is the newest ids of some ranges of an index, merged. Which ranges
-//! follows from the filter ([`plan`]): a status stands for one or two ranges of each endpoint that
-//! is in the matching condition, so a million rows that stand elsewhere are never walked over.
+//! Which deliveries are on a page is said by `newest`; those that have no row yet are added to it.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -15,9 +13,9 @@ use model::time::Timestamp;
 use crate::driver::Query;
 use crate::error::StoreError;
 use crate::fresh::{Unwritten, Wanted};
-use crate::standing::{self, DEAD, DELIVERED, TRIED, UNTRIED};
+use crate::standing;
 use crate::store::Store;
-use crate::value::{Columns, Value, damaged};
+use crate::value::{Columns, damaged};
 
 macro_rules! delivery_columns {
     () => {
@@ -39,16 +37,6 @@ const ATTEMPTS: &str = "\
     FROM attempts WHERE delivery_id = $1 ORDER BY number DESC LIMIT $2";
 const CONDITIONS: &str =
     "SELECT id, disabled, paused, deleted_at FROM endpoints WHERE team_id = $1";
-
-// The ranges. Each takes the oldest id, the first id beyond the newest, and the limit last.
-const STANDING_RANGE: &str = "\
-    SELECT id FROM deliveries WHERE endpoint_id = $1 AND standing = $2 AND id >= $3 AND id < $4 \
-    ORDER BY id DESC LIMIT $5";
-const TYPE_RANGE: &str = "\
-    SELECT id FROM deliveries \
-    WHERE endpoint_id = $1 AND standing = $2 AND id >= $3 AND id < $4 AND event_type = $6 \
-    ORDER BY id DESC LIMIT $5";
-
 /// The attempts a delivery is shown with: retries by hand may make any number of them.
 const ATTEMPTS_SHOWN: u32 = 100;
 /// About how many bytes those may hold, their responses' bodies included.
@@ -88,14 +76,14 @@ impl LogFilter {
 }
 
 /// A team's endpoints and what each is in.
-type Conditions = Vec<(EndpointId, EndpointCondition)>;
+pub(crate) type Conditions = Vec<(EndpointId, EndpointCondition)>;
 
 /// The ids a page may hold, and how many of them.
 #[derive(Clone, Copy)]
-struct Window {
-    oldest: i64,
-    beyond: i64,
-    limit: u32,
+pub(crate) struct Window {
+    pub(crate) oldest: i64,
+    pub(crate) beyond: i64,
+    pub(crate) limit: u32,
 }
 
 impl Window {
@@ -127,14 +115,7 @@ impl Store {
             return self.log_of_event(team, event, filter, window).await;
         }
         let unwritten = self.fresh().lock().wanted(&Wanted::OfTeam(team));
-        let conditions = self.conditions(team).await?;
-        let ranges = plan(filter, &conditions, window);
-        let mut ids: Vec<i64> = Vec::new();
-        for rows in self.driver().read(ranges).await? {
-            ids.extend(rows.decode(Columns::int)?);
-        }
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.truncate(limit as usize);
+        let (ids, conditions) = self.newest(team, filter, window).await?;
         let queries = ids
             .into_iter()
             .map(|id| Query::new(ONE, [id.into(), team.into()]))
@@ -151,7 +132,7 @@ impl Store {
     }
 
     /// What a team's endpoints are in, which is half of their deliveries' status.
-    async fn conditions(&self, team: TeamId) -> Result<Conditions, StoreError> {
+    pub(crate) async fn conditions(&self, team: TeamId) -> Result<Conditions, StoreError> {
         let rows = self.read_one(Query::new(CONDITIONS, [team.into()])).await?;
         rows.decode(|row| Ok((row.id()?, condition(row)?)))
     }
@@ -276,63 +257,8 @@ fn add_unwritten(
     page.sort_unstable_by_key(|delivery| Reverse(delivery.id));
 }
 
-/// The ranges whose newest ids make up the page.
-fn plan(
-    filter: &LogFilter,
-    endpoints: &[(EndpointId, EndpointCondition)],
-    window: Window,
-) -> Vec<Query> {
-    use EndpointCondition::{Active, Deleted, Holding};
-    let mut ranges = Vec::new();
-    for (endpoint, condition) in endpoints {
-        if filter.endpoint.is_some_and(|wanted| wanted != *endpoint) {
-            continue;
-        }
-        let standings: &[i64] = match (filter.status, condition) {
-            (None, _) => &[UNTRIED, TRIED, DELIVERED, DEAD],
-            (Some(Status::Delivered), _) => &[DELIVERED],
-            (Some(Status::DeadLetter), _) => &[DEAD],
-            (Some(Status::Pending), Active) => &[UNTRIED],
-            (Some(Status::Retrying), Active) => &[TRIED],
-            (Some(Status::Held), Holding) | (Some(Status::Canceled), Deleted(_)) => {
-                &[UNTRIED, TRIED]
-            }
-            (Some(Status::Pending | Status::Retrying | Status::Held | Status::Canceled), _) => &[],
-        };
-        let event_type = filter.event_type.as_deref();
-        ranges.extend(
-            standings
-                .iter()
-                .map(|standing| range(*endpoint, *standing, event_type, window)),
-        );
-    }
-    ranges
-}
-
-fn range(endpoint: EndpointId, standing: i64, event_type: Option<&str>, window: Window) -> Query {
-    let Window {
-        oldest,
-        beyond,
-        limit,
-    } = window;
-    let sql = event_type.map_or(STANDING_RANGE, |_| TYPE_RANGE);
-    let mut query = Query::new(
-        sql,
-        [
-            endpoint.into(),
-            standing.into(),
-            oldest.into(),
-            beyond.into(),
-            limit.into(),
-        ],
-    );
-    let event_type = event_type.map(|name| Value::Text(name.to_owned()));
-    query.values.extend(event_type);
-    query
-}
-
 /// Takes `disabled`, `paused` and `deleted_at`.
-fn condition(row: &mut Columns) -> Result<EndpointCondition, StoreError> {
+pub(crate) fn condition(row: &mut Columns) -> Result<EndpointCondition, StoreError> {
     let (disabled, paused) = (row.flag()?, row.flag()?);
     Ok(match row.maybe_time()? {
         Some(at) => EndpointCondition::Deleted(at),

@@ -1,5 +1,7 @@
 //! The delivery log: every filter against a plain list, page by page.
 
+use std::sync::Arc;
+
 use model::audit::Actor;
 use model::delivery::{Delivery, Status};
 use model::id::{DeliveryId, EndpointId};
@@ -211,4 +213,74 @@ async fn another_teams_log_is_another_log() {
             .unwrap()
             .is_none()
     );
+}
+
+/// Pages of many endpoints come out of one read of what is new, or of many ranges where one endpoint gets far more
+/// than the others: whichever it is, they hold what was accepted, newest first.
+#[tokio::test]
+async fn pages_of_many_endpoints_hold_what_was_accepted_whoever_gets_most() {
+    let house = House::new().await;
+    let mut endpoints = Vec::new();
+    for _ in 0..30 {
+        endpoints.push(house.endpoint().await);
+    }
+    let mut known: Vec<(DeliveryId, usize)> = Vec::new();
+    // To all in turn, then nearly all to one, then to all again, then to none but that one.
+    for (part, often) in [1, 11, 1, usize::MAX].into_iter().enumerate() {
+        for batch in 0..2 {
+            let to = |n: usize| match (n + batch) % often {
+                0 => endpoints[(n + part) % 30],
+                _ => endpoints[7],
+            };
+            let events = (0..90).map(|n| acceptance(TYPES[n % 7 % 3], &[to(n)]));
+            let now = at(((2 * part + batch) * 1000) as i64);
+            let accepted = house.store.accept(house.team, events.collect(), now);
+            let accepted = accepted.await.unwrap();
+            let settled = accepted.iter().enumerate().filter_map(|(n, event)| {
+                let verdict = match n % 9 {
+                    0 => Verdict::RetryAt(at(90_000)),
+                    1 => Verdict::DeadLetter,
+                    2 if part == 2 => return None,
+                    _ => Verdict::Delivered,
+                };
+                Some(settlement(event.delivery(0), 1, verdict))
+            });
+            let settled = Arc::new(settled.collect());
+            house.store.settle(settled, Arc::default()).await.unwrap();
+            known.extend(accepted.iter().map(|event| (event.delivery(0), part)));
+        }
+    }
+    let mut newest: Vec<DeliveryId> = known.iter().map(|(id, _)| *id).collect();
+    newest.sort_unstable_by_key(|id| std::cmp::Reverse(id.0));
+    let everything = read(&house, &LogFilter::default(), 25).await;
+    let ids = |list: &[Delivery]| list.iter().map(|one| one.id).collect::<Vec<_>>();
+    assert_eq!(ids(&everything), newest);
+    for status in [
+        None,
+        Some(Status::Delivered),
+        Some(Status::DeadLetter),
+        Some(Status::Retrying),
+        Some(Status::Pending),
+    ] {
+        for event_type in [None, Some(TYPES[1].to_owned())] {
+            for until in [None, Some(at(3500))] {
+                let filter = LogFilter {
+                    status,
+                    event_type: event_type.clone(),
+                    until,
+                    ..LogFilter::default()
+                };
+                let mut expected = everything.clone();
+                expected.retain(|delivery| matches(&filter, delivery));
+                assert!(
+                    !expected.is_empty() || (until.is_some() && status == Some(Status::Pending)),
+                    "{filter:?}"
+                );
+                for per_page in [4, 25, 100] {
+                    let found = read(&house, &filter, per_page).await;
+                    assert_eq!(ids(&found), ids(&expected), "{filter:?} {per_page}");
+                }
+            }
+        }
+    }
 }

@@ -15,7 +15,7 @@ use store::StoreError;
 
 use super::assets;
 use super::session::{Cookies, Visit};
-use super::words;
+use super::words::{self, Prose};
 use crate::App;
 use crate::problem::Problem;
 
@@ -206,7 +206,7 @@ impl From<Refusal> for Trouble {
 struct Message {
     frame: Frame,
     heading: &'static str,
-    text: String,
+    text: Prose,
     /// Whether a key gets one in from here.
     sign_in: bool,
 }
@@ -275,7 +275,7 @@ impl IntoResponse for Trouble {
         let message = Message {
             frame: Frame::outside("", heading),
             heading,
-            text,
+            text: Prose::of(&text),
             sign_in,
         };
         let mut response = page(status, &message);

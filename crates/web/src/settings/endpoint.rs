@@ -140,7 +140,7 @@ async fn show(
     let latest = store
         .delivery_log(visit.team.id, &filter, None, LATEST)
         .await?;
-    let latest = rows(&app, &visit, &latest).await?;
+    let latest = rows(&app, &visit, &latest, &[]).await?;
     let template = Overview {
         frame: Frame::of(&app, &visit, Tab::Webhooks, words::name_of(&endpoint)),
         head: Head::of(&app, &visit, &endpoint).done(&uri),

@@ -180,7 +180,7 @@ impl Watching {
     async fn look(&self) -> Result<String, Trouble> {
         let (app, visit) = (&self.app, &self.visit);
         let page = self.filter.page(app, visit, None, PER_PAGE).await?;
-        let mut rows = rows(app, visit, &page).await?;
+        let mut rows = rows(app, visit, &page, &[]).await?;
         for next in rows.iter_mut().filter_map(|row| row.next.as_mut()) {
             // The script counts down by itself: rows of which nothing else changed are not sent again for it.
             next.words.clear();

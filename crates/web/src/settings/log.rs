@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{StatusCode, Uri};
 use model::delivery::{Delivery, Status};
-use model::id::Id as _;
+use model::id::{EndpointId, Id as _};
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::filter::{Asked, Filter};
@@ -47,15 +47,19 @@ pub(super) struct Row {
     pub(super) can_retry: bool,
 }
 
-/// Deliveries as rows.
+/// Deliveries as rows. `known` are the names of endpoints as far as they were read already.
 pub(super) async fn rows(
     app: &App,
     visit: &Visit,
     deliveries: &[Delivery],
+    known: &[(EndpointId, String)],
 ) -> Result<Vec<Row>, Trouble> {
     let store = app.engine.store();
+    let mut names: HashMap<_, _> = known.iter().cloned().collect();
     let concerned = deliveries.iter().map(|delivery| delivery.endpoint);
-    let names = store.names_of(visit.team.id, concerned).await?;
+    let others = concerned.filter(|endpoint| !names.contains_key(endpoint));
+    let others = store.names_of(visit.team.id, others).await?;
+    names.extend(others);
     let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
     let latest = store.latest_attempts(visit.team.id, &ids).await?;
     let latest: HashMap<_, _> = latest.into_iter().map(|one| (one.delivery, one)).collect();
@@ -155,16 +159,17 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
     } else {
         0
     };
+    let offered = offered(&app, &visit, &filter, &asked.endpoint).await?;
     let status = problem.as_ref().map_or(StatusCode::OK, Problem::status);
     let template = Log {
         frame: Frame::of(&app, &visit, Tab::Deliveries, "Deliveries"),
-        endpoints: endpoint_choices(&app, &visit, &filter, &asked.endpoint).await?,
+        rows: rows(&app, &visit, &page, &offered).await?,
+        endpoints: choices_of(&app, offered, &asked.endpoint),
         statuses: choices(
             Status::ALL.iter().map(|one| one.as_str().to_owned()),
             &asked.status,
         ),
         types: choices(names(&app).into_iter(), &asked.event_type),
-        rows: rows(&app, &visit, &page).await?,
         can_write: visit.can_write,
         is_first: before.is_none(),
         newest: asked.query(&[]),
@@ -199,12 +204,13 @@ fn choices(values: impl Iterator<Item = String>, chosen: &str) -> Vec<Choice> {
     values.map(choice).collect()
 }
 
-async fn endpoint_choices(
+/// The endpoints that the filter offers.
+async fn offered(
     app: &App,
     visit: &Visit,
     filter: &Filter,
     chosen: &str,
-) -> Result<Vec<Choice>, Trouble> {
+) -> Result<Vec<(EndpointId, String)>, Trouble> {
     let (store, team) = (app.engine.store(), visit.team.id);
     let mut offered = store.endpoint_names(team, ENDPOINTS_OFFERED).await?;
     // The one that is chosen is offered whatever its place, else sending the form again would lose it.
@@ -213,13 +219,18 @@ async fn endpoint_choices(
     {
         offered.extend(store.names_of(team, [wanted]).await?);
     }
+    Ok(offered)
+}
+
+fn choices_of(app: &App, offered: Vec<(EndpointId, String)>, chosen: &str) -> Vec<Choice> {
+    let codec = app.engine.store().codec();
     let choice = |(id, label)| {
-        let value = store.codec().uuid(id).to_string();
+        let value = codec.uuid(id).to_string();
         Choice {
             label,
             chosen: value == chosen,
             value,
         }
     };
-    Ok(offered.into_iter().map(choice).collect())
+    offered.into_iter().map(choice).collect()
 }
