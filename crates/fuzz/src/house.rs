@@ -65,11 +65,12 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("the API answers with JSON")
     }
 
-    /// The ids of the list that it is.
+    /// The ids of the list that it is, whose rows have one.
     pub(crate) fn ids(&self) -> Vec<String> {
         let json = self.json();
         let rows = json["data"].as_array().expect("a list");
-        rows.iter().map(|row| text_of(&row["id"])).collect()
+        let ids = rows.iter().filter_map(|row| row["id"].as_str());
+        ids.map(ToOwned::to_owned).collect()
     }
 }
 

@@ -23,7 +23,7 @@ use place::Place;
 use plain::{Answer, Key, Offer, Plain, at};
 
 /// How many steps are worth the time they take.
-const STEPS: usize = 60;
+const STEPS: usize = 50;
 const TYPES: [&str; 2] = ["a", "b"];
 
 pub(super) fn target(bytes: &[u8]) {
@@ -58,23 +58,23 @@ struct Machine {
 
 impl Machine {
     async fn step(&mut self, choices: &mut Choices<'_>) {
-        match choices.below(16) {
-            0 | 1 => {
+        match choices.below(32) {
+            0 | 1 | 16..=18 => {
                 let offers = self.offers(choices);
                 self.accept(offers).await;
             }
-            2..=4 => self.attempt(choices).await,
-            5 => self.late(choices).await,
-            6 => self.retry(choices).await,
+            2..=4 | 19..=24 => self.attempt(choices).await,
+            5 | 25 => self.late(choices).await,
+            6 | 26 => self.retry(choices).await,
             7 => self.retry_dead(choices).await,
-            8 => {
+            8 | 27 | 28 => {
                 self.plain.now += match choices.byte() {
                     250.. => 3_600_000,
                     millis => i64::from(millis) + 1,
                 }
             }
-            9 => self.change(choices).await,
-            10 => self.sweep(choices).await,
+            9 | 29 => self.change(choices).await,
+            10 | 30 => self.sweep(choices).await,
             11 => {
                 let before = at(self.plain.now - i64::from(choices.byte()));
                 let written = self.place.store().write_down_fresh(before).await;
