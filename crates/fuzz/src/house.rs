@@ -250,6 +250,9 @@ async fn open() -> (Api, Engine) {
     let options = WebOptions {
         key_limit: unlimited,
         team_limit: unlimited,
+        session_limit: unlimited,
+        team_pages_limit: unlimited,
+        wrong_key_limit: unlimited,
         public_url: None,
     };
     let api = web::api(engine.clone(), Arc::new(Catalog::vantagekit()), options);
