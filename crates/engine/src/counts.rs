@@ -59,7 +59,7 @@ impl Counts {
         for settled in batch.iter().filter(|settled| !settled.test) {
             let (endpoint, hour) = (settled.lane.endpoint, hour_of(settled.settlement.ended_at));
             let known = self.0.get(&endpoint);
-            if !known.is_some_and(|known| known.position(hour).is_some()) {
+            if known.is_none_or(|known| known.position(hour).is_none()) {
                 unknown.insert((endpoint, hour));
             }
         }

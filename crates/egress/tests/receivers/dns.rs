@@ -53,6 +53,39 @@ async fn a_silent_name_server_is_a_timeout_of_the_name() {
     assert!(begun.elapsed() < Duration::from_secs(6));
 }
 
+/// No script of `hostile`: all names that take TCP share one connection to the name server, and would wait
+/// behind it.
+#[tokio::test]
+async fn a_name_server_that_drips_over_tcp_is_a_timeout_of_the_name_and_holds_up_no_other() {
+    let address = peer(|stream, _| answer_all(stream)).await;
+    let dns = name_server(|host, _| match host {
+        "drips.example.com" => Answer::Drip(vec!["127.0.0.1".parse().unwrap()]),
+        _ => addresses(&["127.0.0.1"]),
+    })
+    .await;
+    let egress = egress(None, Some(dns.address));
+    let to = |host| url(format!("http://{host}.example.com:{}/", address.port()));
+    let (drips, works) = (to("drips"), to("works"));
+    let begun = std::time::Instant::now();
+    let dripping = async {
+        assert_eq!(
+            failure(post(&egress, &drips).await).reason,
+            Reason::DnsTimeout
+        );
+        begun.elapsed()
+    };
+    let working = async {
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(response(post(&egress, &works).await).status, 200);
+        }
+        begun.elapsed()
+    };
+    let (given_up, worked) = tokio::join!(dripping, working);
+    assert!(given_up < Duration::from_secs(6), "{given_up:?}");
+    assert!(worked < given_up, "{worked:?}: it did not drip meanwhile");
+}
+
 #[tokio::test]
 async fn one_blocked_address_among_good_ones_refuses_the_whole_answer() {
     let connections_made = Arc::new(AtomicUsize::new(0));

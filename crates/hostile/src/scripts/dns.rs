@@ -33,7 +33,7 @@ fn both(v4: Answer, v6: Answer) -> Answer {
 }
 
 fn unresolved() -> Vec<Script> {
-    use Answer::{Alias, Code, Drip, Garbage, OfAnother, Silence, Truncated, WrongId};
+    use Answer::{Alias, Code, Garbage, OfAnother, Silence, Truncated, WrongId};
     let ours = || list(&["127.0.0.1"]);
     let rows: Vec<(&str, &str, Answer, Reason)> = vec![
         (
@@ -94,12 +94,6 @@ fn unresolved() -> Vec<Script> {
             "dns-truncated",
             "its name servers want to be asked over TCP, and say nothing there",
             Truncated,
-            DnsTimeout,
-        ),
-        (
-            "dns-drip",
-            "its name servers want to be asked over TCP, and answer a byte at a time there",
-            Drip(ours()),
             DnsTimeout,
         ),
         (
