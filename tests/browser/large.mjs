@@ -85,7 +85,7 @@ export const large = {
         sent = { method: "POST", body: new URLSearchParams({ csrf, ...form }) };
       }
       let [best, cost, others] = [Infinity, Infinity, 0];
-      for (let round = 0; round < ROUNDS && best >= most; round++) {
+      for (let round = 0; round < ROUNDS && best >= most && !(others > BUSY && cost < most); round++) {
         const took = [];
         const before = worked(service.pid);
         for (let n = 0; n < ASKED; n++) {
