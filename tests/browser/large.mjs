@@ -1,6 +1,8 @@
-// A million deliveries to a hundred endpoints in the log: every page is small, and answered in under 20 ms (the median of
-// many requests, by the binary that the tests are given: an unoptimised one is slower than what operators run).
+// A million deliveries to a hundred endpoints in the log: every page is small, and answered in under 20 ms: the median of
+// many requests, and the processor's work for each, of the binary that the tests are given (an unoptimised one is slower
+// than what operators run).
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { assert, folder, freePort, serve, until } from "./rig.mjs";
 import { team } from "./people.mjs";
@@ -40,6 +42,17 @@ const ASKED = Number(process.env.ASKED ?? 60);
 const MOST = 20;
 /** A page that is slow is slow each time; a machine that does something else meanwhile is not. */
 const ROUNDS = 3;
+/** Where other programs have more than this share of the processors, a clock on the wall measures those. */
+const BUSY = 0.15;
+
+/** Milliseconds that the processors worked so far: for the service, for these tests, and for anybody. */
+function worked(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  const [user, nice, system, idle, iowait, ...rest] = readFileSync("/proc/stat", "utf8").split("\n")[0].split(/\s+/).slice(1, 9).map(Number);
+  const own = process.cpuUsage();
+  const all = [user, nice, system, ...rest].reduce((sum, one) => sum + one) * 10;
+  return { service: (Number(fields[11]) + Number(fields[12])) * 10, own: (own.user + own.system) / 1000, all, had: all + (idle + iowait) * 10 };
+}
 
 /** The moments that so many of a hundred requests took at most. */
 const quantile = (took, share) => took[Math.min(took.length - 1, Math.floor(took.length * share))];
@@ -71,9 +84,10 @@ export const large = {
         const [, csrf] = /name="csrf" value="([^"]+)"/.exec(await (await fetch(page, { headers: { cookie } })).text());
         sent = { method: "POST", body: new URLSearchParams({ csrf, ...form }) };
       }
-      let best = Infinity;
-      for (let round = 0; round < ROUNDS && best >= most; round++) {
+      let [best, cost, others] = [Infinity, Infinity, 0];
+      for (let round = 0; round < ROUNDS && best >= most && !(others > BUSY && cost < most); round++) {
         const took = [];
+        const before = worked(service.pid);
         for (let n = 0; n < ASKED; n++) {
           const begun = performance.now();
           const answer = await fetch(page, { headers: { cookie, origin: service.base }, ...sent });
@@ -82,12 +96,20 @@ export const large = {
           assert(answer.status === 200, `${path} answered ${answer.status}: ${text}`);
           assert(text.length < 100 * 1024, `${path} has ${text.length} bytes`);
         }
+        const after = worked(service.pid);
+        const used = (whose) => after[whose] - before[whose];
+        const work = used("service") / ASKED;
+        cost = Math.min(cost, work);
+        others = Math.max(others, (used("all") - used("service") - used("own")) / used("had"));
         took.sort((a, b) => a - b);
         const [median, late] = [quantile(took, 0.5), quantile(took, 0.95)];
-        console.log(`        ${median.toFixed(1).padStart(5)} ms, p95 ${late.toFixed(1).padStart(5)}  ${form ? "POST " : ""}${path.replaceAll(/[0-9a-f-]{36}/g, "{id}")}`);
+        console.log(`        ${median.toFixed(1).padStart(5)} ms, p95 ${late.toFixed(1).padStart(5)}, work ${work.toFixed(1).padStart(4)}  ${form ? "POST " : ""}${path.replaceAll(/[0-9a-f-]{36}/g, "{id}")}`);
         best = Math.min(best, median);
       }
-      if (best >= most) slow.push(`${path} took ${best.toFixed(1)} ms`);
+      if (cost >= most) slow.push(`${path} took ${cost.toFixed(1)} ms of the processor`);
+      if (best < most || most === Infinity) return;
+      if (others > BUSY) console.log(`        (others had ${Math.round(others * 100)} % of the processors meanwhile: judged by the service's own work)`);
+      else slow.push(`${path} took ${best.toFixed(1)} ms`);
     };
     try {
       const [endpoint] = await service.api("GET", "/v1/webhook-endpoints", null, { team: "large" });

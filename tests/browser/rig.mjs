@@ -33,6 +33,7 @@ export async function serve(binary, folder, options = []) {
   });
   return {
     base,
+    pid: process_.pid,
     log: () => log,
     api: (method, path, body, { key = OPERATOR_KEY, team } = {}) => call(base, method, path, body, key, team),
     async stop() {
