@@ -4,7 +4,7 @@
 //! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
 //! it, `example` is what is published, `inbox` is a receiver that records and answers by a script,
 //! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `random` is
-//! choices that can be made again, `usage` is what the service has in use, `wait` waits for
+//! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the service has in use, `wait` waits for
 //! something to become true.
 
 mod api;
@@ -13,6 +13,7 @@ mod example;
 mod inbox;
 mod random;
 mod service;
+mod setting;
 mod steady;
 mod storm;
 mod usage;
@@ -25,6 +26,7 @@ pub use inbox::{Inbox, unix_seconds, verify};
 pub use local_receiver::{Answer, Arrival, Authority};
 pub use random::Random;
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup, Start};
+pub use setting::setting;
 pub use steady::{Latency, Steady};
 pub use storm::{Storm, assert_arrived, assert_kept};
 pub use usage::Usage;

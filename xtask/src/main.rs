@@ -1,9 +1,10 @@
 //! The project's chores: `cargo xtask test` proves that it works, `cargo xtask bench` says how
-//! fast it is, `cargo xtask instructions` what its hot paths cost.
+//! fast it is, `cargo xtask instructions` what its hot paths cost, `cargo xtask soak` whether it still works
+//! after half an hour of trouble.
 //!
 //! Rooms, in reading order: `test` is the list of checks, `command` runs a program and judges
 //! it, `tools` brings the programs a check needs, `service` starts the real binary for checks
-//! from outside, `browser` walks the settings pages in a real one, `instructions` counts those of the hot paths and `baseline` holds them against
+//! from outside, `browser` walks the settings pages in a real one, `soak` goes on for longer, `instructions` counts those of the hot paths and `baseline` holds them against
 //! those of before, `bench` builds and runs the benchmark.
 
 mod baseline;
@@ -12,6 +13,7 @@ mod browser;
 mod command;
 mod instructions;
 mod service;
+mod soak;
 mod test;
 mod tools;
 
@@ -21,6 +23,8 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 cargo xtask test [--only CHECK]...  run every check (or only those named; --list names them)
+cargo xtask soak [--minutes M]      simulated worlds, kills, cuts of the power and hostile receivers with new seeds,
+                                    for so long (30)
 cargo xtask bench [OPTION]...       measure the release build and write docs/performance.md (ten minutes);
                                     shorter: --seconds S, --rounds N; parts alone, only printed:
                                     --only WORKLOAD (repeatable; --help lists them)
@@ -41,6 +45,7 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
     std::env::set_current_dir(command::root())?;
     match args.split_first() {
         Some((verb, rest)) if verb == "test" => test::run(rest),
+        Some((verb, rest)) if verb == "soak" => soak::run(rest),
         Some((verb, rest)) if verb == "bench" => bench::run(rest),
         Some((verb, _)) if verb == "pictures" => browser::pictures(),
         Some((verb, rest)) if verb == "instructions" => instructions::run(rest),
