@@ -48,7 +48,7 @@ fn scenario() -> Plan {
         (9_000, Act::Disable(0, true)),
         (9_500, publish(0, vec![item(9, Some("e"))])),
         (11_000, Act::Disable(0, false)),
-        (12_000, Act::RetryOne(3)),
+        (12_000, Act::RetryOne(6)),
         (12_500, Act::Move(2, Habit::Healthy)),
         (13_000, Act::RetryAll(2, Some(60_000))),
         (60_000, Act::Sweep(Some(0))),
