@@ -4,7 +4,7 @@
 //! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
 //! it, `example` is what is published, `inbox` is a receiver that records and answers by a script,
 //! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `random` is
-//! choices that can be made again, `usage` is what the service has in use, `wait` waits for
+//! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the service has in use, `wait` waits for
 //! something to become true.
 //!
 //! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `memory` is
@@ -21,6 +21,7 @@ mod memory;
 mod preload;
 mod random;
 mod service;
+mod setting;
 mod steady;
 mod storm;
 mod usage;
@@ -38,6 +39,7 @@ pub use memory::MemoryLimit;
 pub use preload::compile;
 pub use random::Random;
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup, Start};
+pub use setting::setting;
 pub use steady::{Latency, Steady};
 pub use storm::{Storm, assert_arrived, assert_kept};
 pub use usage::Usage;

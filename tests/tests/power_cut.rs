@@ -1,5 +1,7 @@
 //! Nothing acknowledged is lost where the power is cut: where whatever was not synced is gone, or is there
 //! in part and out of order.
+//!
+//! `VK_POWER_CUTS` says how often (8), `VK_POWER_SEED` at which moments.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use vk_tests::{
     Inbox, Random, Service, Setup, Start, Storm, TempDir, assert_arrived, assert_kept, compile,
+    setting,
 };
 
 const CUTS: u64 = 8;
@@ -87,12 +90,16 @@ async fn live_through_cuts(
     let mut team = service.team("acme").await?;
     let secret = team.endpoint(&inbox.url(), &[]).await?.secret;
     let storm = Storm::begin_with(&team, padding);
-    let mut random = Random::new(SEED);
-    let (mut cuts_to_come, mut cuts) = (CUTS, 0);
+    let mut random = Random::new(setting("VK_POWER_SEED", SEED)?);
+    let wanted = setting("VK_POWER_CUTS", CUTS)?;
+    let (mut cuts_to_come, mut cuts) = (wanted, 0);
     while cuts_to_come > 0 {
         // Where the log is to be copied, what comes after that counts.
         cuts += 1;
-        ensure!(cuts < 100, "the log was never copied into the database");
+        ensure!(
+            cuts < 100 + wanted,
+            "the log was never copied into the database"
+        );
         if padding == 0 || machine.has_copied_its_log()? {
             cuts_to_come -= 1;
         }

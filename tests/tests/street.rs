@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use hostile::certificates::Authority;
 use hostile::{Script, Street};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval_at, sleep};
-use vk_tests::{QUERY, Random, Service, Setup, Steady, Usage, eventually_within, member_removed};
+use vk_tests::{
+    QUERY, Random, Service, Setup, Steady, Usage, eventually_within, member_removed, setting,
+};
 
 const TEAMS: usize = 100;
 const ENDPOINTS_OF_A_TEAM: usize = 10;
@@ -26,8 +28,8 @@ const SETTLED: u64 = 60;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_hostile_receivers_leave_nothing_behind() -> Result<()> {
     raise_the_limit_of_files()?;
-    let seconds = number("VK_STREET_SECONDS", 12)?;
-    let seed = number("VK_STREET_SEED", 1)?;
+    let seconds = setting("VK_STREET_SECONDS", 12)?;
+    let seed = setting("VK_STREET_SEED", 1)?;
     let mut random = Random::new(seed);
     let setup = Setup::new()?;
     let authority = Authority::new()?;
@@ -98,13 +100,6 @@ async fn round(
     }
     move_out(service, name).await?;
     Ok(most)
-}
-
-fn number(name: &str, otherwise: u64) -> Result<u64> {
-    match std::env::var(name) {
-        Ok(text) => text.parse().with_context(|| format!("{name} is a number")),
-        Err(_) => Ok(otherwise),
-    }
 }
 
 /// Each receiver is an open file here, and each attempt that it holds on to another.

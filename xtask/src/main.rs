@@ -1,11 +1,12 @@
 //! The project's chores: `cargo xtask test` proves that it works, `cargo xtask bench` says how
-//! fast it is, `cargo xtask instructions` what its hot paths cost.
+//! fast it is, `cargo xtask instructions` what its hot paths cost, `cargo xtask soak` whether it still works
+//! after half an hour of trouble.
 //!
 //! Rooms, in reading order: `test` is the list of checks, `command` runs a program and judges
 //! it, `tools` brings the programs a check needs, `service` starts the real binary for checks
-//! from outside, `browser` walks the settings pages in a real one, `instructions` counts those of the hot paths and `baseline` holds them against
-//! those of before, `bench` builds and runs the benchmark,
-//! `fuzz` the fuzz targets.
+//! from outside, `browser` walks the settings pages in a real one, `fuzz` runs the fuzz targets, `soak` goes
+//! on for longer, `instructions` counts those of the hot paths and `baseline` holds them against those of
+//! before, `bench` builds and runs the benchmark.
 
 mod baseline;
 mod bench;
@@ -14,6 +15,7 @@ mod command;
 mod fuzz;
 mod instructions;
 mod service;
+mod soak;
 mod test;
 mod tools;
 
@@ -23,6 +25,8 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 cargo xtask test [--only CHECK]...  run every check (or only those named; --list names them)
+cargo xtask soak [--minutes M]      simulated worlds, kills, cuts of the power and hostile receivers with new seeds,
+                                    for so long (30)
 cargo xtask bench [OPTION]...       measure the release build and write docs/performance.md (ten minutes);
                                     shorter: --seconds S, --rounds N; parts alone, only printed:
                                     --only WORKLOAD (repeatable; --help lists them)
@@ -46,6 +50,7 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
     std::env::set_current_dir(command::root())?;
     match args.split_first() {
         Some((verb, rest)) if verb == "test" => test::run(rest),
+        Some((verb, rest)) if verb == "soak" => soak::run(rest),
         Some((verb, rest)) if verb == "bench" => bench::run(rest),
         Some((verb, _)) if verb == "pictures" => browser::pictures(),
         Some((verb, rest)) if verb == "fuzz" => fuzz::run(rest),

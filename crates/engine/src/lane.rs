@@ -170,7 +170,8 @@ struct State {
     pass: Pass,
     /// When the house will wake this lane.
     wake_at: Option<Timestamp>,
-    /// Deliveries in flight that somebody gave a fresh schedule meanwhile.
+    /// Deliveries that somebody gave a fresh schedule while they were in flight, or may have been on
+    /// their way there.
     again: HashSet<DeliveryId>,
     /// How many more deliveries go one at a time, since the lane has just begun to send again.
     gentle: usize,
@@ -263,10 +264,11 @@ impl Lane {
     }
 
     /// As [`Lane::poke`], for one delivery that was given a fresh schedule by hand. While it is
-    /// in flight a page shows it as held, so it is looked for again once it is recorded.
+    /// in flight a page shows it as held, so it is looked for again once it is recorded. A page that
+    /// is on its way may bring it as it was before, and so into flight.
     pub(crate) fn retried(&self, delivery: DeliveryId) -> Next {
         let mut state = self.lock();
-        if state.held.iter().any(|(held, _)| *held == delivery) {
+        if state.puller || state.held.iter().any(|(held, _)| *held == delivery) {
             state.again.insert(delivery);
         }
         state.pull();

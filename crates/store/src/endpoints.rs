@@ -198,7 +198,7 @@ impl Hand<'_> {
     /// Changes an endpoint by hand. None where the team has no such endpoint.
     ///
     /// The answer is made of what was read before: once the change is durable nothing can fail any
-    /// more, so an error means that nothing was changed. Changes of one endpoint come one at a time.
+    /// more but the commit's own answer. Changes of one endpoint come one at a time.
     pub async fn update_endpoint(
         self,
         team: TeamId,

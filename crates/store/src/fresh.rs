@@ -8,7 +8,7 @@
 //! nobody above can tell a fresh delivery from another. After a crash the events since the last *mark* are looked through, and
 //! the rows that are missing are written.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -64,7 +64,7 @@ struct State {
     /// How many events came since the last mark.
     unmarked: usize,
     /// Who is owed something by an event that was in doubt and turned out to be there: nobody was told yet.
-    unannounced: HashSet<EndpointId>,
+    unannounced: BTreeSet<EndpointId>,
 }
 
 /// An event, and those of its deliveries that have no row.
@@ -235,7 +235,7 @@ impl Guard<'_> {
         self.0.unannounced.extend(endpoints);
     }
 
-    fn take_unannounced(&mut self) -> HashSet<EndpointId> {
+    fn take_unannounced(&mut self) -> BTreeSet<EndpointId> {
         std::mem::take(&mut self.0.unannounced)
     }
 
@@ -412,7 +412,7 @@ impl Store {
     pub async fn write_down_fresh(
         &self,
         before: Timestamp,
-    ) -> Result<HashSet<EndpointId>, StoreError> {
+    ) -> Result<BTreeSet<EndpointId>, StoreError> {
         self.resolve_doubts().await?;
         self.write_down(Wanted::Before(before)).await?;
         Ok(self.fresh().lock().take_unannounced())

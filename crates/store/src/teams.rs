@@ -79,7 +79,7 @@ impl Hand<'_> {
     /// Changes a team's name or plan. None where there is no such team.
     ///
     /// The answer is made of what was read before: once the change is durable nothing can fail any
-    /// more, so an error means that nothing was changed. Changes of one team come one at a time.
+    /// more but the commit's own answer. Changes of one team come one at a time.
     pub async fn update_team(
         self,
         team: TeamId,

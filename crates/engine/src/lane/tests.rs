@@ -530,6 +530,33 @@ fn what_was_forgotten_in_a_pause_is_read_again_whatever_page_was_on_its_way() {
 }
 
 #[test]
+fn a_retry_by_hand_outlives_a_page_that_was_read_before_it() {
+    let lane = lane(Bounds::with_in_flight(1));
+    assert!(lane.poke().pull);
+    let row = Row {
+        attempt_count: 5,
+        ..NEW
+    };
+    let page = |deliveries| DuePage {
+        deliveries,
+        more: false,
+    };
+    let as_it_was = || page(vec![Model::delivery(1, &row, 8)]);
+    lane.page_wanted().expect("it was poked");
+    let _ = lane.retried(DeliveryId(1));
+    let (next, complete) = lane.page_read(as_it_was());
+    assert!(next.senders == 1 && !complete, "there was news meanwhile");
+    let (taken, _) = lane.take(true);
+    assert_eq!(taken.map(|(delivery, _)| delivery.attempt_count), Some(5));
+    // In flight: the next pass can only show it as it is known.
+    lane.page_wanted().expect("another pass");
+    assert!(lane.page_read(as_it_was()).1);
+    assert!(lane.page_wanted().is_none());
+    // The last attempt of its old schedule failed; the fresh one is still to come.
+    assert!(lane.recorded(DeliveryId(1), 5, None).pull);
+}
+
+#[test]
 fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails() {
     for failing in [false, true] {
         let lane = lane(Bounds::with_in_flight(8));

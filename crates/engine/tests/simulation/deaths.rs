@@ -3,14 +3,12 @@
 //! Before: the commit never happens. After: it is on disk, and nobody is told. The next process finds the files
 //! as they were at that moment, the rest of the scenario goes on, and the laws are those of every world.
 
-use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::figures::Figures;
 use crate::habit::Habit;
 use crate::plan::{Act, Item, Limits, PlacePlan, Plan, Step, TYPES, What};
 use crate::process::live;
-use crate::seeds::{number, on_all_processors, outcome};
+use crate::seeds::{Outcome, live_all, number, try_to_live};
 use crate::world::Death;
 
 /// Somebody publishes, receivers take, fail and refuse, and everything that can be done by hand is done while
@@ -50,7 +48,7 @@ fn scenario() -> Plan {
         (9_000, Act::Disable(0, true)),
         (9_500, publish(0, vec![item(9, Some("e"))])),
         (11_000, Act::Disable(0, false)),
-        (12_000, Act::RetryOne(3)),
+        (12_000, Act::RetryOne(6)),
         (12_500, Act::Move(2, Habit::Healthy)),
         (13_000, Act::RetryAll(2, Some(60_000))),
         (60_000, Act::Sweep(Some(0))),
@@ -96,28 +94,18 @@ fn a_death_before_or_after_any_commit_loses_nothing() {
     if let Some(commit) = number("VK_SIMULATION_DEATH") {
         // An odd number is a death after the commit of its half.
         let death = death(commit);
-        match outcome(|| live(scenario(), Some(death), true)) {
+        match try_to_live(|| live(scenario(), Some(death), true)) {
             Ok(figures) => return println!("{figures}"),
             Err(laws) => panic!("a death {death:?} breaks the laws:\n{laws}"),
         }
     }
-    let whole = outcome(|| live(scenario(), None, false));
+    let whole = try_to_live(|| live(scenario(), None, false));
     let whole = whole.unwrap_or_else(|laws| panic!("without a death the laws are broken:\n{laws}"));
-    let broken = Mutex::new(Vec::new());
-    let all = on_all_processors(2, 2 * whole.commits, |number| {
-        let found = outcome(|| live(scenario(), Some(death(number)), false));
-        let told = found.map_err(|laws| broken.lock().unwrap().push((number, laws)));
-        told.ok()
+    let deaths = 2..2 * (whole.commits + 1);
+    let Outcome { figures, broken } = live_all(deaths, Duration::MAX, |number| {
+        live(scenario(), Some(death(number)), false)
     });
-    let mut sum = Figures::default();
-    all.iter().for_each(|one| sum.add(one));
-    println!(
-        "{} commits; {sum}, in {} s",
-        whole.commits,
-        began.elapsed().as_secs()
-    );
-    let mut broken = broken.into_inner().unwrap();
-    broken.sort();
+    println!("{figures}, in {} s", began.elapsed().as_secs());
     let told = broken.iter().map(|(number, laws)| {
         format!(
             "a death {:?} breaks the laws; to see it again:\n  VK_SIMULATION_DEATH={number} cargo test -p \
@@ -125,7 +113,7 @@ fn a_death_before_or_after_any_commit_loses_nothing() {
             death(*number)
         )
     });
-    let told: Vec<String> = told.take(5).collect();
+    let told: Vec<String> = told.collect();
     assert!(
         told.is_empty(),
         "{} deaths; {}",
@@ -137,7 +125,11 @@ fn a_death_before_or_after_any_commit_loses_nothing() {
         "the scenario has {} commits only",
         whole.commits
     );
-    assert_eq!(sum.deaths, 2 * whole.commits, "each world has its death");
+    assert_eq!(
+        figures.deaths,
+        2 * whole.commits,
+        "each world has its death"
+    );
 }
 
 /// The deaths in their order: before and after the first commit, the second, and so on.

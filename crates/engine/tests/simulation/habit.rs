@@ -77,7 +77,7 @@ impl Habit {
             Self::FailsFirst(count, status) if nth < count => Reply::Status(status, soon),
             Self::FailsFirst(..) => Reply::Status(200, soon),
             Self::Always(status) => Reply::Status(status, soon),
-            Self::Flapping(every) if (now / every) % 2 == 0 => Reply::Status(200, soon),
+            Self::Flapping(every) if (now / every).is_multiple_of(2) => Reply::Status(200, soon),
             Self::Flapping(_) => Reply::Status(503, soon),
             Self::Refusing => Reply::Fails(Reason::ConnectionRefused, Duration::ZERO),
             Self::Mixed => match dice.below(10) {

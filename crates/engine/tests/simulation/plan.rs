@@ -143,7 +143,7 @@ impl Plan {
         let episodes = 2 + draft.dice.below(3);
         let mut at = 0;
         for _ in 0..episodes {
-            at += SECOND + draft.any_below(45 * MINUTE);
+            at += SECOND + draft.any_below(30 * MINUTE);
             draft.episode(at);
             at += 2 * MINUTE;
         }

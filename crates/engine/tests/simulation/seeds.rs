@@ -1,12 +1,15 @@
 //! Hides how many worlds are lived through, and how one that fails is told.
 //!
 //! `VK_SIMULATION_SEEDS` says how many (1,000), `VK_SIMULATION_FIRST` with which seed they begin (1), and
-//! `VK_SIMULATION_SEED` names a single one, which is told step by step.
+//! `VK_SIMULATION_SECONDS` after how many seconds no other is begun. `VK_SIMULATION_SEED` names a single one,
+//! which is told step by step.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::figures::Figures;
 use crate::plan::Plan;
@@ -23,34 +26,47 @@ pub(crate) fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// Does `work` with the numbers from `first` on, `count` of them, on all processors; what it returned, in no order.
-pub(crate) fn on_all_processors<T: Send>(
-    first: u64,
-    count: u64,
-    work: impl Fn(u64) -> Option<T> + Sync,
-) -> Vec<T> {
-    let (next, found) = (AtomicU64::new(first), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= first.saturating_add(count) {
-                        return;
-                    }
-                    if let Some(one) = work(number) {
-                        found.lock().unwrap().push(one);
-                    }
-                }
-            });
+/// What many worlds came to: what happened in those that kept the laws, and the others.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) figures: Figures,
+    /// By their numbers.
+    pub(crate) broken: BTreeMap<u64, String>,
+}
+
+/// Lives through the worlds with these numbers, on all processors, as long as there is time.
+pub(crate) fn live_all(
+    numbers: Range<u64>,
+    time: Duration,
+    life: impl Fn(u64) -> Life + Sync,
+) -> Outcome {
+    let (next, outcome) = (
+        AtomicU64::new(numbers.start),
+        Mutex::new(Outcome::default()),
+    );
+    let began = Instant::now();
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let enough = outcome.lock().unwrap().broken.len() >= ENOUGH;
+            if enough || number >= numbers.end || began.elapsed() >= time {
+                return;
+            }
+            let lived = try_to_live(|| life(number));
+            let mut outcome = outcome.lock().unwrap();
+            match lived {
+                Ok(figures) => outcome.figures.add(&figures),
+                Err(laws) => drop(outcome.broken.insert(number, laws)),
+            }
         }
-    });
-    found.into_inner().unwrap()
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    outcome.into_inner().unwrap()
 }
 
 /// Lives a world through, a panic included.
-pub(crate) fn outcome(life: impl FnOnce() -> Life) -> Result<Figures, String> {
+pub(crate) fn try_to_live(life: impl FnOnce() -> Life) -> Result<Figures, String> {
     match catch_unwind(AssertUnwindSafe(life)) {
         Ok(life) if life.violations.is_empty() => Ok(life.figures),
         Ok(life) => Err(life.violations.join("\n")),
@@ -67,27 +83,19 @@ fn whatever_happens_in_a_world_the_laws_hold() {
     if let Some(seed) = number("VK_SIMULATION_SEED") {
         let plan = Plan::of(seed);
         println!("{:#?}\n{:#?}", plan.limits, plan.places);
-        match outcome(|| live(plan, None, true)) {
+        match try_to_live(|| live(plan, None, true)) {
             Ok(figures) => return println!("{figures}"),
             Err(laws) => panic!("seed {seed} breaks the laws:\n{laws}"),
         }
     }
     let count = number("VK_SIMULATION_SEEDS").unwrap_or(1_000);
     let first = number("VK_SIMULATION_FIRST").unwrap_or(1);
-    let (began, broken) = (Instant::now(), Mutex::new(Vec::new()));
-    let all = on_all_processors(first, count, |seed| {
-        if broken.lock().unwrap().len() >= ENOUGH {
-            return None;
-        }
-        let found = outcome(|| live(Plan::of(seed), None, false));
-        let told = found.map_err(|laws| broken.lock().unwrap().push((seed, laws)));
-        told.ok()
-    });
-    let mut sum = Figures::default();
-    all.iter().for_each(|one| sum.add(one));
-    println!("{sum}, in {} s", began.elapsed().as_secs());
-    let mut broken = broken.into_inner().unwrap();
-    broken.sort();
+    let seconds = number("VK_SIMULATION_SECONDS").map_or(Duration::MAX, Duration::from_secs);
+    let began = Instant::now();
+    let seeds = first..first.saturating_add(count);
+    let Outcome { figures, broken } =
+        live_all(seeds, seconds, |seed| live(Plan::of(seed), None, false));
+    println!("{figures}, in {} s", began.elapsed().as_secs());
     let told = broken.iter().map(|(seed, laws)| {
         format!(
             "seed {seed} breaks the laws; to see it again:\n  VK_SIMULATION_SEED={seed} cargo test -p \

@@ -316,7 +316,9 @@ impl Machine {
             self.place.endpoints[endpoint],
         );
         let now = at(self.plain.now);
-        let counted = store.count_dead_letters(team, Some(id), &filter, 1000).await;
+        let counted = store
+            .count_dead_letters(team, Some(id), &filter, 1000)
+            .await;
         assert_eq!(counted, Ok(count));
         let retried = store.retry_dead_letters(team, id, &filter, now).await;
         assert_eq!(retried, Ok(count));
