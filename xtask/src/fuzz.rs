@@ -32,7 +32,7 @@ const COVERAGE: [&str; 6] = [
 ];
 
 /// For every run: how long inputs are, and how many seconds and megabytes one may take before that is a find.
-const BOUNDS: [&str; 3] = ["-max_len=4096", "-timeout=20", "-rss_limit_mb=2048"];
+const BOUNDS: [&str; 3] = ["-max_len=4096", "-timeout=60", "-rss_limit_mb=2048"];
 
 /// `cargo xtask fuzz`.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {

@@ -24,9 +24,13 @@ fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
         std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut inputs: Vec<_> = files
         .map(|file| {
-            let path = file.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (name, std::fs::read(&path).unwrap())
+            let path = file.expect("a folder can be read").path();
+            let name = path
+                .file_name()
+                .expect("a file has a name")
+                .to_string_lossy()
+                .into_owned();
+            (name, std::fs::read(&path).expect("a file can be read"))
         })
         .collect();
     inputs.sort();
@@ -38,7 +42,7 @@ fn run(target: &Target, what: &str, input: &[u8]) {
     let done = std::panic::catch_unwind(|| (target.run)(input));
     if done.is_err() {
         let found = std::env::temp_dir().join(format!("vk-fuzz-found-{}", target.name));
-        std::fs::write(&found, input).unwrap();
+        std::fs::write(&found, input).expect("a file can be written");
         panic!(
             "{}: {what} breaks a rule; it is kept as {}",
             target.name,
@@ -80,15 +84,16 @@ fn mutation(random: &mut Random, inputs: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn replay(name: &str) {
-    let target = find(name).unwrap();
+    let target = find(name).expect("it is in the table");
     let inputs = corpus(target);
     assert!(inputs.len() >= 5, "{name}: the corpus is not there");
     (target.run)(b"");
     for (file, input) in &inputs {
         run(target, file, input);
     }
-    let times: u64 =
-        std::env::var("VK_FUZZ_MUTATIONS").map_or(MUTATIONS, |text| text.parse().unwrap());
+    let times: u64 = std::env::var("VK_FUZZ_MUTATIONS").map_or(MUTATIONS, |text| {
+        text.parse().expect("VK_FUZZ_MUTATIONS is a number")
+    });
     let times = if name == "store" { times / 60 } else { times };
     let mut random = Random::new(SEED);
     for number in 0..times {
