@@ -2,7 +2,7 @@
 //! is refused with 503, and all that was acknowledged is delivered in the end.
 //!
 //! What publishers are quicker by than receivers waits on disk, which is not bounded. What is bounded is what is
-//! in memory before it is on disk: 64 MiB of the bodies of requests that are being answered, and 32 MiB of
+//! in memory before it is on disk: 32 MiB of the bodies of requests that are being answered, and 32 MiB of
 //! events that wait for the store. So each second's events come all at once here.
 //!
 //! `VK_OVERLOAD_SECONDS` says for how long (15).
@@ -32,7 +32,7 @@ const PLACES: &str = "8";
 /// How long an event is: a second of them together are more than may be in memory.
 const PADDING: usize = 240_000;
 /// How many requests the publishers have in flight at most.
-const PUBLISHERS: usize = 1000;
+const PUBLISHERS: usize = 4000;
 /// How many events the first measurement sends.
 const MEASURED: usize = 240;
 

@@ -95,8 +95,8 @@ pub(crate) struct Room(Arc<Semaphore>);
 
 /// The unit in which room is given out.
 const ROOM_UNIT: usize = 1024;
-/// Eight of the largest batches. A single event takes a unit or two.
-const ROOM: usize = 64 * 1024 * 1024;
+/// Four of the largest batches. A single event takes a unit or two.
+const ROOM: usize = 32 * 1024 * 1024;
 
 impl Default for Room {
     fn default() -> Self {
