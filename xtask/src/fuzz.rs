@@ -31,8 +31,9 @@ const COVERAGE: [&str; 6] = [
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
 ];
 
-/// For every run: how long inputs are, and how many seconds and megabytes one may take before that is a find.
-const BOUNDS: [&str; 3] = ["-max_len=4096", "-timeout=60", "-rss_limit_mb=2048"];
+/// For every run: how long inputs are, and how many seconds and megabytes one may take before that is a find. The
+/// seconds are many, so that a machine that is busy with other things is not taken for an input that hangs.
+const BOUNDS: [&str; 3] = ["-max_len=4096", "-timeout=120", "-rss_limit_mb=2048"];
 
 /// `cargo xtask fuzz`.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
@@ -191,7 +192,10 @@ impl Fuzzer {
         fs::remove_dir_all(&merged)?;
         fs::create_dir(&merged)?;
         let mut merge = self.command(target);
-        merge.arg("-set_cover_merge=1").args(BOUNDS);
+        // Without counters: how often a place is reached would keep several times as many.
+        merge
+            .args(["-set_cover_merge=1", "-use_counters=0"])
+            .args(BOUNDS);
         merge.arg(&merged).arg(&corpus).arg(&scratch);
         let log = folder().join(format!("{target}.merge.log"));
         if !follow(merge, &log)? {

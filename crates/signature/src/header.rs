@@ -10,32 +10,44 @@ use crate::sign::{Digest, HEX_PREFIX, SECRET_PREFIX, STANDARD_PREFIX};
 use crate::verify::Scheme;
 
 /// The headers of one request, as the receiver got them.
-pub(crate) struct Headers<'a>(Vec<(&'a str, Cow<'a, str>)>);
+pub(crate) struct Headers<'a>(Vec<(&'a str, &'a [u8], Cow<'a, str>)>);
 
 impl<'a> Headers<'a> {
-    /// Bytes that are not UTF-8 cannot be part of a right value; they are kept as `U+FFFD`.
+    /// As text, bytes that are not UTF-8 are `U+FFFD`. No time and no signature has that in it; an id may, and
+    /// is therefore taken as its bytes.
     pub(crate) fn new<N, V>(headers: &'a [(N, V)]) -> Self
     where
         N: AsRef<str>,
         V: AsRef<[u8]>,
     {
-        let text =
-            |(name, value): &'a (N, V)| (name.as_ref(), String::from_utf8_lossy(value.as_ref()));
-        Self(headers.iter().map(text).collect())
+        let header = |(name, value): &'a (N, V)| {
+            let bytes = value.as_ref();
+            (name.as_ref(), bytes, String::from_utf8_lossy(bytes))
+        };
+        Self(headers.iter().map(header).collect())
     }
 
     /// Every value of the header, whatever the case of its name.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
-            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_ref())
+            .filter(move |(other, ..)| other.eq_ignore_ascii_case(name))
+            .map(|(_, _, value)| value.as_ref())
     }
 
     /// The first value of the header; a header sent without any text counts as missing.
     pub(crate) fn one(&self, name: &str) -> Result<&str, Failure> {
         self.all(name)
             .find(|value| !value.is_empty())
+            .ok_or_else(|| self.missing(name))
+    }
+
+    /// As [`one`](Self::one), the very bytes that were sent.
+    pub(crate) fn bytes(&self, name: &str) -> Result<&'a [u8], Failure> {
+        self.0
+            .iter()
+            .find(|(other, bytes, _)| other.eq_ignore_ascii_case(name) && !bytes.is_empty())
+            .map(|(_, bytes, _)| *bytes)
             .ok_or_else(|| self.missing(name))
     }
 
@@ -50,7 +62,7 @@ impl<'a> Headers<'a> {
         let similar = self
             .0
             .iter()
-            .map(|(other, _)| *other)
+            .map(|(other, ..)| *other)
             .find(|other| !other.eq_ignore_ascii_case(name) && plain(other).ends_with(&ending));
         Failure::MissingHeader {
             header: name.to_owned(),

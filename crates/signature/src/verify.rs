@@ -151,9 +151,13 @@ impl Verifier {
     /// Reads what the headers claim.
     fn claim<'a>(&self, scheme: Scheme, headers: &'a Headers<'_>) -> Result<Claim<'a>, Failure> {
         let (id, timestamp_header, signatures) = match scheme {
-            Scheme::VantageKit => ("", self.header("Timestamp"), self.hex_signatures(headers)?),
+            Scheme::VantageKit => (
+                &b""[..],
+                self.header("Timestamp"),
+                self.hex_signatures(headers)?,
+            ),
             Scheme::Standard => {
-                let id = headers.one("webhook-id")?;
+                let id = headers.bytes("webhook-id")?;
                 let signatures = standard_signatures(headers)?;
                 (id, "webhook-timestamp".to_owned(), signatures)
             }
@@ -233,7 +237,7 @@ impl fmt::Debug for Verifier {
 pub(crate) struct Claim<'a> {
     pub(crate) scheme: Scheme,
     /// The message id; empty in the scheme that does not sign it.
-    id: &'a str,
+    id: &'a [u8],
     sent_at: SentAt<'a>,
     signatures: Vec<Signature>,
 }
@@ -250,7 +254,7 @@ impl Claim<'_> {
         let sent_at = self.sent_at.text.as_bytes();
         self.signed(&match self.scheme {
             Scheme::VantageKit => key.digest(&[sent_at, b".", body]),
-            Scheme::Standard => key.digest(&[self.id.as_bytes(), b".", sent_at, b".", body]),
+            Scheme::Standard => key.digest(&[self.id, b".", sent_at, b".", body]),
         })
     }
 

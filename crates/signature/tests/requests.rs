@@ -58,6 +58,26 @@ fn takes_a_header_map_and_bytes_that_are_no_text() {
 }
 
 #[test]
+fn an_id_is_signed_as_its_bytes() {
+    let id = "msg_\u{fffd}";
+    let signature = SigningKeys::new(SECRET).standard(id, SENT_AT, BODY);
+    let verify = |id: &[u8]| {
+        let headers = [
+            ("webhook-id", id),
+            ("webhook-timestamp", b"1764000000"),
+            ("webhook-signature", signature.as_str().as_bytes()),
+        ];
+        Verifier::new(SECRET).verify(Scheme::Standard, headers, BODY, SENT_AT)
+    };
+    assert!(verify(id.as_bytes()).is_ok());
+    // Read as text, each of these is that id.
+    for other in [&b"msg_\xff"[..], b"msg_\xf2\xbf\xbd", b"msg_\xc3"] {
+        assert_eq!(String::from_utf8_lossy(other), id);
+        assert_eq!(verify(other), Err(Failure::Mismatch));
+    }
+}
+
+#[test]
 fn a_missing_header_names_the_one_that_may_be_meant() {
     let similar = |name: &str| match verify(&[(name, b"sha256=00")]) {
         Err(Failure::MissingHeader { similar, .. }) => similar,
