@@ -145,5 +145,7 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // A folder left behind is litter, not a broken rule.
         let _ = std::fs::remove_dir_all(&self.0);
+        // The last one takes the process's own folder with it; before that it is not empty.
+        let _ = self.0.parent().map(std::fs::remove_dir);
     }
 }
