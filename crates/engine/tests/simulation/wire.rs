@@ -28,6 +28,8 @@ pub(crate) struct Wire {
     by_place: HashMap<usize, usize>,
     by_team: HashMap<usize, usize>,
     ends: u64,
+    /// Requests that came while their endpoint was being changed, and do not fit what it was before.
+    doubted: Vec<Doubted>,
     /// The keys of every secret that was ever seen: making them costs more than using them.
     keys: HashMap<String, SigningKeys>,
 }
@@ -49,6 +51,35 @@ pub(crate) struct Seen {
     pub(crate) wall: Timestamp,
     pub(crate) reply: Reply,
     pub(crate) end: Option<End>,
+}
+
+/// A request that has to fit what its endpoint is found to be set as.
+struct Doubted {
+    place: usize,
+    url: String,
+    headers: HeaderMap,
+    body: Bytes,
+    at: u64,
+    wall: Timestamp,
+}
+
+impl Doubted {
+    fn fits(&self, wire: &mut Wire, settings: &Settings) -> bool {
+        settings.url == self.url && wire.signs(settings, self.wall, &self.body, &self.headers)
+    }
+
+    fn wrong(&self, settings: &[Settings]) -> String {
+        let Self {
+            url,
+            headers,
+            at,
+            wall,
+            ..
+        } = self;
+        format!(
+            "a request to {url} is signed or addressed otherwise than {settings:?} at {wall} ({at} ms): {headers:?}"
+        )
+    }
 }
 
 /// How an exchange ended.
@@ -95,6 +126,36 @@ impl Wire {
             let count = counts.entry(of).or_default();
             *count = count.saturating_add_signed(by);
         }
+    }
+
+    /// Whether a request's headers are those that an endpoint with these settings is owed (contract A, and
+    /// B on rotations).
+    fn signs(
+        &mut self,
+        settings: &Settings,
+        wall: Timestamp,
+        body: &Bytes,
+        headers: &HeaderMap,
+    ) -> bool {
+        let seconds = wall.as_seconds();
+        let id = header(headers, "x-vantagekit-delivery").unwrap_or_default();
+        let current = self.keys(&settings.secret);
+        let in_use = settings.previous.iter().filter(|(_, end)| wall < *end);
+        let old: Vec<_> = in_use.map(|(secret, _)| self.keys(secret)).collect();
+        let first = old.first().unwrap_or(&current);
+        let mut standard: HashSet<String> = HashSet::new();
+        for keys in old.iter().chain([&current]) {
+            standard.insert(keys.standard(id, seconds, body).as_str().to_owned());
+        }
+        let told = header(headers, "webhook-signature").unwrap_or_default();
+        let next = (!old.is_empty()).then(|| current.vantagekit(seconds, body));
+        header(headers, "x-vantagekit-signature") == Some(first.vantagekit(seconds, body).as_str())
+            && header(headers, "x-vantagekit-signature-next")
+                == next.as_ref().map(|next| next.as_str())
+            && told.split(' ').map(str::to_owned).collect::<HashSet<_>>() == standard
+            && header(headers, "x-vantagekit-timestamp") == Some(&seconds.to_string())
+            && header(headers, "webhook-timestamp") == Some(&seconds.to_string())
+            && header(headers, "webhook-id") == Some(id)
     }
 
     fn keys(&mut self, secret: &str) -> SigningKeys {
@@ -242,47 +303,24 @@ impl Wires {
         if !settings.iter().any(Settings::sends) {
             return Err(format!("nothing may be sent there: {settings:?}"));
         }
+        let doubted = Doubted {
+            place,
+            url: request.url.as_str().to_owned(),
+            headers: headers.clone(),
+            body: request.body.clone(),
+            at: state.now(),
+            wall: state.wall(),
+        };
         let mut fit = settings.iter().filter(|one| one.sends());
-        if !fit
-            .any(|one| one.url == request.url.as_str() && self.signed(state, one, request, headers))
-        {
-            let (wall, now) = (state.wall(), state.now());
-            return Err(format!(
-                "it is signed or addressed otherwise than {settings:?} at {wall} ({now} ms): {headers:?}"
-            ));
+        if fit.any(|one| doubted.fits(&mut state.wire, one)) {
+            return Ok(());
         }
+        if state.ledger.places[place].asked.is_empty() {
+            return Err(doubted.wrong(&settings));
+        }
+        // A change takes hold a little before it is answered.
+        state.wire.doubted.push(doubted);
         Ok(())
-    }
-
-    /// Whether a request's headers are those that an endpoint with these settings is owed (contract A, and
-    /// B on rotations).
-    fn signed(
-        &self,
-        state: &mut State,
-        settings: &Settings,
-        request: &Request<'_>,
-        headers: &HeaderMap,
-    ) -> bool {
-        let (wall, body) = (state.wall(), &request.body);
-        let seconds = wall.as_seconds();
-        let id = header(headers, "x-vantagekit-delivery").unwrap_or_default();
-        let current = state.wire.keys(&settings.secret);
-        let in_use = settings.previous.iter().filter(|(_, end)| wall < *end);
-        let old: Vec<_> = in_use.map(|(secret, _)| state.wire.keys(secret)).collect();
-        let first = old.first().unwrap_or(&current);
-        let mut standard: HashSet<String> = HashSet::new();
-        for keys in old.iter().chain([&current]) {
-            standard.insert(keys.standard(id, seconds, body).as_str().to_owned());
-        }
-        let told = header(headers, "webhook-signature").unwrap_or_default();
-        let next = (!old.is_empty()).then(|| current.vantagekit(seconds, body));
-        header(headers, "x-vantagekit-signature") == Some(first.vantagekit(seconds, body).as_str())
-            && header(headers, "x-vantagekit-signature-next")
-                == next.as_ref().map(|next| next.as_str())
-            && told.split(' ').map(str::to_owned).collect::<HashSet<_>>() == standard
-            && header(headers, "x-vantagekit-timestamp") == Some(&seconds.to_string())
-            && header(headers, "webhook-timestamp") == Some(&seconds.to_string())
-            && header(headers, "webhook-id") == Some(id)
     }
 
     fn ends(&self, number: usize) {
@@ -296,6 +334,24 @@ impl Wires {
         let team = state.ledger.places[place].team;
         state.wire.in_flight.remove(&delivery);
         state.wire.count(place, team, -1);
+    }
+}
+
+/// What came of the changes of an endpoint is known: it must be what the requests went by that came meanwhile.
+pub(crate) fn judge_doubted(state: &mut State, place: usize) {
+    let (of_place, others) = std::mem::take(&mut state.wire.doubted)
+        .into_iter()
+        .partition(|one| one.place == place);
+    state.wire.doubted = others;
+    let of_place: Vec<Doubted> = of_place;
+    let settings = state.ledger.places[place].settings.clone();
+    for doubted in of_place {
+        if !settings
+            .iter()
+            .any(|one| doubted.fits(&mut state.wire, one))
+        {
+            state.violation(doubted.wrong(&settings));
+        }
     }
 }
 

@@ -53,8 +53,6 @@ pub(crate) struct State {
     began: Option<Instant>,
     /// How far the wall clock is from where it would be had nobody set it, in milliseconds.
     pub(crate) wall_offset: i64,
-    /// Whether anybody ever set it back.
-    pub(crate) set_back: bool,
     pub(crate) ledger: Ledger,
     pub(crate) wire: Wire,
     pub(crate) disk: DiskState,
@@ -130,7 +128,6 @@ impl World {
             base: 0,
             began: None,
             wall_offset: 0,
-            set_back: false,
             ledger: Ledger::default(),
             wire: Wire::default(),
             disk: DiskState {
@@ -304,9 +301,7 @@ impl World {
     }
 
     pub(crate) fn set_clock(&self, step: i64) {
-        let mut state = self.lock();
-        state.wall_offset += step;
-        state.set_back |= step < 0;
+        self.lock().wall_offset += step;
     }
 }
 

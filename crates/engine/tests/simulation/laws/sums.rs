@@ -53,8 +53,7 @@ pub(super) fn check(world: &World, engine: &Engine, books: &Books, wrong: &mut V
             // Which attempts end a schedule cannot be told from them alone.
             (of_hours[2], of_attempts[2]) = (0, 0);
         }
-        // Where the clock was set back an hour that is over can come again, and its count begins anew.
-        if of_hours != of_attempts && !state.set_back {
+        if of_hours != of_attempts {
             wrong.push(format!("the hours of endpoint {place} come to {of_hours:?}, its attempts to {of_attempts:?}"));
         }
     }

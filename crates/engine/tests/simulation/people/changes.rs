@@ -12,6 +12,7 @@ use vk_engine::{EndpointEdit, Refusal};
 use super::{AGAIN, By};
 use crate::disk::look;
 use crate::ledger::{Change, Settings};
+use crate::wire::judge_doubted;
 
 impl By<'_> {
     /// How an endpoint is set, by what is in the store.
@@ -57,6 +58,7 @@ impl By<'_> {
         };
         place.settings = vec![truth.unwrap_or(found)];
         place.note_mood(now);
+        judge_doubted(state, index);
     }
 
     /// Asks for a change until it is known what came of it.
@@ -176,12 +178,14 @@ impl By<'_> {
                 }
                 after.push(there);
                 state.ledger.changed(now, index, change, after);
+                judge_doubted(state, index);
                 state.ledger.note(team, change.action(), id, entry);
                 return false;
             }
             Err(error) => state.violation(format_args!("{change:?} of {index}: {error}")),
         }
         state.ledger.changed(now, index, change, after);
+        judge_doubted(state, index);
         state.ledger.note(team, change.action(), id, entry);
         true
     }
