@@ -5,6 +5,7 @@
 //! about waiting (disks, locks), and valgrind's processor has no SHA extensions: `cargo bench`
 //! says what a path takes in time.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -174,7 +175,8 @@ fn total(valgrind: &str, bench: &Path, name: &str, runs: u64) -> Result<u64> {
     instructions(&note).context("callgrind's count cannot be read")
 }
 
-/// The sum in callgrind's own format.
+/// The sum in callgrind's own format, without what gathering entropy took: the operating system's and the
+/// processor's timing decide how long that is, and it is many times what a path takes.
 fn instructions(note: &str) -> Option<u64> {
     if !note.lines().any(|line| line == "events: Ir") {
         return None;
@@ -182,7 +184,42 @@ fn instructions(note: &str) -> Option<u64> {
     let totals = note
         .lines()
         .find_map(|line| line.strip_prefix("totals: "))?;
-    totals.trim().parse().ok()
+    let total: u64 = totals.trim().parse().ok()?;
+    total.checked_sub(entropy(note)?)
+}
+
+/// What calls of aws-lc's jitter entropy source took, everything that these called included.
+fn entropy(note: &str) -> Option<u64> {
+    let is_source = |name: &str| name.contains("jent_");
+    let mut names: HashMap<&str, &str> = HashMap::new();
+    let (mut caller, mut callee) = ("", "");
+    let mut sum = 0;
+    let mut lines = note.lines();
+    while let Some(line) = lines.next() {
+        if let Some(named) = line.strip_prefix("fn=") {
+            caller = name(named, &mut names)?;
+        } else if let Some(named) = line.strip_prefix("cfn=") {
+            callee = name(named, &mut names)?;
+        } else if line.starts_with("calls=") {
+            // The next line says from where, and what all of these calls took.
+            let taken = lines.next()?.split_whitespace().nth(1)?;
+            if is_source(callee) && !is_source(caller) {
+                sum += taken.parse::<u64>().ok()?;
+            }
+        }
+    }
+    Some(sum)
+}
+
+/// A function's name, which is spelled out the first time only: `(7) main`, and `(7)` from then on.
+fn name<'n>(named: &'n str, names: &mut HashMap<&'n str, &'n str>) -> Option<&'n str> {
+    match named.split_once(' ') {
+        Some((number, name)) => {
+            names.insert(number, name);
+            Some(name)
+        }
+        None => names.get(named).copied(),
+    }
 }
 
 fn counted_with(valgrind: &str) -> Result<String> {
@@ -235,6 +272,16 @@ mod tests {
         ] {
             assert_eq!(instructions(&note), expected, "{note}");
         }
+    }
+
+    #[test]
+    fn gathering_entropy_does_not_count() {
+        let note = "events: Ir\n\nfn=(1) main\n0 5\ncfn=(2) set up\ncalls=1 0\n0 70\n\n\
+            fn=(2)\n0 10\ncfn=(3) aws_lc_jent_read\ncalls=2 0\n0 60\n\n\
+            fn=(3)\n0 20\ncfn=(4) jent_sha3\ncalls=9 0\n0 40\n\nfn=(4)\n0 40\n\ntotals: 75\n";
+        assert_eq!(instructions(note), Some(15), "only what called it");
+        assert_eq!(instructions(&note.replace("jent", "rand")), Some(75));
+        assert_eq!(instructions(&note.replace("fn=(2)\n", "fn=(9)\n")), None);
     }
 
     #[test]
