@@ -1,12 +1,20 @@
-//! Hides how the instruction counts of before are kept, and how many more are too many.
+//! Hides how the counts of before are kept, and how many more are too many.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use anyhow::{Context, Result, bail};
 
-/// A path's name, `floor/path`, and the instructions of one run.
-pub(crate) type Counts = BTreeMap<String, u64>;
+/// A path's name, `floor/path`, and what one run of it costs.
+pub(crate) type Counts = BTreeMap<String, Cost>;
+
+/// What one run of a path costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) instructions: u64,
+    /// How often memory was asked for: a new block, or another size for one.
+    pub(crate) allocations: u64,
+}
 
 /// Counts, and what they were counted with.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,11 +24,13 @@ pub(crate) struct Baseline {
 }
 
 const HEAD: &str = "\
-# The instructions that one run of each hot path takes. `cargo xtask test` counts them again: over
-# 110 % of what is here fails, under 90 % asks for a new baseline, so that it cannot creep back.
+# The instructions that one run of each hot path takes, and how often it allocates memory. `cargo xtask test`
+# counts again: over 110 % of what is here fails, under 90 % asks for a new baseline, so that it cannot creep back.
 # `cargo xtask instructions --write` writes this file; a commit that raises a line says why.
 ";
 const COUNTED_WITH: &str = "counted_with";
+const INSTRUCTIONS: &str = "instructions";
+const ALLOCATIONS: &str = "allocations";
 
 impl Baseline {
     /// Reads what [`Baseline::text`] wrote. An empty text is a baseline without counts.
@@ -30,13 +40,11 @@ impl Baseline {
             match value {
                 toml::Value::String(tools) if key == COUNTED_WITH => baseline.counted_with = tools,
                 toml::Value::Table(paths) => {
-                    for (path, count) in paths {
+                    for (path, counts) in paths {
                         let name = format!("{key}/{path}");
-                        let count = count
-                            .as_integer()
-                            .and_then(|count| u64::try_from(count).ok());
-                        let count = count.with_context(|| format!("{name} is not a count"))?;
-                        baseline.counts.insert(name, count);
+                        let cost = Cost::read(&counts)
+                            .with_context(|| format!("{name} is not two counts"))?;
+                        baseline.counts.insert(name, cost);
                     }
                 }
                 _ => bail!("{key:?} is not known here"),
@@ -50,15 +58,32 @@ impl Baseline {
         let tools = toml::Value::from(self.counted_with.as_str());
         let mut text = format!("{HEAD}{COUNTED_WITH} = {tools}\n");
         let mut above = "";
-        for (name, count) in &self.counts {
+        for (name, cost) in &self.counts {
             let (floor, path) = name.split_once('/').unwrap_or(("", name));
             if floor != above {
                 above = floor;
                 let _ = write!(text, "\n[{floor}]\n");
             }
-            let _ = writeln!(text, "{path} = {}", grouped(*count));
+            let _ = writeln!(
+                text,
+                "{path} = {{ {INSTRUCTIONS} = {}, {ALLOCATIONS} = {} }}",
+                grouped(cost.instructions),
+                grouped(cost.allocations)
+            );
         }
         text
+    }
+}
+
+impl Cost {
+    fn read(value: &toml::Value) -> Option<Self> {
+        let table = value.as_table()?;
+        let count = |name: &str| u64::try_from(table.get(name)?.as_integer()?).ok();
+        let cost = Self {
+            instructions: count(INSTRUCTIONS)?,
+            allocations: count(ALLOCATIONS)?,
+        };
+        (table.len() == 2).then_some(cost)
     }
 }
 
@@ -82,31 +107,37 @@ pub(crate) struct Finding {
     pub(crate) verdict: Verdict,
 }
 
-/// How a path's count compares with the one of before.
+/// How what a path costs compares with what it cost before.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// About the same.
-    Same { before: u64, now: u64 },
-    /// Over 110 %.
-    More { before: u64, now: u64 },
-    /// Under 90 %.
-    Less { before: u64, now: u64 },
+    Same { before: Cost, now: Cost },
+    /// One count is over 110 %.
+    More { before: Cost, now: Cost },
+    /// One count is under 90 %, and none over 110 %.
+    Less { before: Cost, now: Cost },
     /// A path without a baseline.
-    New { now: u64 },
+    New { now: Cost },
     /// A baseline without its path.
-    Gone { before: u64 },
+    Gone { before: Cost },
 }
 
 impl Verdict {
-    fn of(before: Option<&u64>, now: Option<&u64>) -> Option<Self> {
+    fn of(before: Option<&Cost>, now: Option<&Cost>) -> Option<Self> {
         Some(match (before, now) {
             (Some(&before), Some(&now)) => {
+                let counts = [
+                    (before.instructions, now.instructions),
+                    (before.allocations, now.allocations),
+                ];
                 // Wide enough that no count overflows it.
-                let percent = |share: u128| u128::from(before) * share;
-                match u128::from(now) * 100 {
-                    hundredfold if hundredfold > percent(110) => Self::More { before, now },
-                    hundredfold if hundredfold < percent(90) => Self::Less { before, now },
-                    _ => Self::Same { before, now },
+                let wide = counts.map(|(before, now)| (u128::from(before), u128::from(now) * 100));
+                if wide.iter().any(|(before, now)| *now > before * 110) {
+                    Self::More { before, now }
+                } else if wide.iter().any(|(before, now)| *now < before * 90) {
+                    Self::Less { before, now }
+                } else {
+                    Self::Same { before, now }
                 }
             }
             (None, Some(&now)) => Self::New { now },
@@ -115,7 +146,7 @@ impl Verdict {
         })
     }
 
-    /// Whether the check fails by it. Fewer instructions are no failure.
+    /// Whether the check fails by it. That a path costs less is no failure.
     pub(crate) fn is_failure(&self) -> bool {
         !matches!(self, Self::Same { .. } | Self::Less { .. })
     }
@@ -138,15 +169,21 @@ pub(crate) fn compare(before: &Counts, now: &Counts) -> Vec<Finding> {
         .collect()
 }
 
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (instructions, allocations) = (grouped(self.instructions), grouped(self.allocations));
+        write!(f, "{instructions} instructions, {allocations} allocations")
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;
-        let change = |before: u64, now: u64| {
-            let percent = u128::from(now) * 1000 / u128::from(before.max(1));
+        let change = |before: Cost, now: Cost| {
+            let percent =
+                u128::from(now.instructions) * 1000 / u128::from(before.instructions.max(1));
             format!(
-                "{} instructions, {} before: {}.{} %",
-                grouped(now),
-                grouped(before),
+                "{now}; before {before}: {}.{} % of the instructions",
                 percent / 10,
                 percent % 10
             )
@@ -166,15 +203,13 @@ impl fmt::Display for Finding {
             ),
             Verdict::New { now } => write!(
                 f,
-                "FAILED: {name}: {} instructions, and no baseline to hold them against: `cargo \
-                 xtask instructions --write`",
-                grouped(now)
+                "FAILED: {name}: {now}, and no baseline to hold that against: `cargo xtask \
+                 instructions --write`"
             ),
             Verdict::Gone { before } => write!(
                 f,
-                "FAILED: {name}: there is no such path, but a baseline of {} instructions: bring \
-                 it back, or `cargo xtask instructions --write`",
-                grouped(before)
+                "FAILED: {name}: there is no such path, but a baseline of {before}: bring it \
+                 back, or `cargo xtask instructions --write`"
             ),
         }
     }
@@ -184,27 +219,46 @@ impl fmt::Display for Finding {
 mod tests {
     use super::*;
 
-    fn counts<const N: usize>(counts: [(&str, u64); N]) -> Counts {
-        counts.map(|(name, count)| (name.to_owned(), count)).into()
+    fn cost((instructions, allocations): (u64, u64)) -> Cost {
+        Cost {
+            instructions,
+            allocations,
+        }
+    }
+
+    fn counts<const N: usize>(counts: [(&str, u64, u64); N]) -> Counts {
+        counts
+            .map(|(name, instructions, allocations)| {
+                (name.to_owned(), cost((instructions, allocations)))
+            })
+            .into()
     }
 
     #[test]
     fn a_tenth_more_is_too_much_and_a_tenth_less_is_told() {
         let huge = u64::MAX;
         for (before, now, expected) in [
-            (Some(1000), Some(1000), "same"),
-            (Some(1000), Some(1100), "same"),
-            (Some(1000), Some(1101), "more"),
-            (Some(1000), Some(900), "same"),
-            (Some(1000), Some(899), "less"),
-            (Some(0), Some(0), "same"),
-            (Some(0), Some(1), "more"),
-            (Some(1), Some(0), "less"),
-            (Some(huge / 2), Some(huge), "more"),
-            (Some(huge), Some(huge), "same"),
-            (None, Some(7), "new"),
-            (Some(7), None, "gone"),
+            (Some((1000, 0)), Some((1000, 0)), "same"),
+            (Some((1000, 0)), Some((1100, 0)), "same"),
+            (Some((1000, 0)), Some((1101, 0)), "more"),
+            (Some((1000, 0)), Some((900, 0)), "same"),
+            (Some((1000, 0)), Some((899, 0)), "less"),
+            (Some((0, 0)), Some((0, 0)), "same"),
+            (Some((0, 0)), Some((1, 0)), "more"),
+            (Some((1, 0)), Some((0, 0)), "less"),
+            (Some((7, 100)), Some((7, 110)), "same"),
+            (Some((7, 100)), Some((7, 111)), "more"),
+            (Some((7, 100)), Some((7, 90)), "same"),
+            (Some((7, 100)), Some((7, 89)), "less"),
+            (Some((7, 0)), Some((7, 1)), "more"),
+            (Some((1000, 100)), Some((1, 111)), "more"),
+            (Some((1000, 100)), Some((1101, 1)), "more"),
+            (Some((huge / 2, 0)), Some((huge, 0)), "more"),
+            (Some((huge, huge)), Some((huge, huge)), "same"),
+            (None, Some((7, 7)), "new"),
+            (Some((7, 7)), None, "gone"),
         ] {
+            let (before, now) = (before.map(cost), now.map(cost));
             let verdict = Verdict::of(before.as_ref(), now.as_ref()).unwrap();
             let word = match verdict {
                 Verdict::Same { .. } => "same",
@@ -225,27 +279,29 @@ mod tests {
     #[test]
     fn every_path_of_before_and_of_now_has_its_sentence() {
         let before = counts([
-            ("a/gone", 5),
-            ("a/less", 2000),
-            ("a/more", 1000),
-            ("b/same", 10),
+            ("a/gone", 5, 1),
+            ("a/less", 2000, 3),
+            ("a/more", 1000, 3),
+            ("b/same", 10, 0),
         ]);
         let now = counts([
-            ("a/less", 1),
-            ("a/more", 1_234_567),
-            ("b/new", 7),
-            ("b/same", 11),
+            ("a/less", 1, 3),
+            ("a/more", 1_234_567, 4),
+            ("b/new", 7, 2),
+            ("b/same", 11, 0),
         ]);
         let said: Vec<String> = compare(&before, &now)
             .iter()
             .map(|finding| finding.to_string())
             .collect();
         let starts = [
-            "FAILED: a/gone: there is no such path, but a baseline of 5 instructions",
-            "CHEAPER: a/less: 1 instructions, 2_000 before: 0.0 %",
-            "FAILED: a/more: 1_234_567 instructions, 1_000 before: 123456.7 %, and 110 %",
-            "FAILED: b/new: 7 instructions, and no baseline",
-            "b/same: 11 instructions, 10 before: 110.0 %",
+            "FAILED: a/gone: there is no such path, but a baseline of 5 instructions, 1 allocations",
+            "CHEAPER: a/less: 1 instructions, 3 allocations; before 2_000 instructions, 3 \
+             allocations: 0.0 %",
+            "FAILED: a/more: 1_234_567 instructions, 4 allocations; before 1_000 instructions, 3 \
+             allocations: 123456.7 % of the instructions, and 110 %",
+            "FAILED: b/new: 7 instructions, 2 allocations, and no baseline",
+            "b/same: 11 instructions, 0 allocations; before 10 instructions, 0 allocations: 110.0 %",
         ];
         assert_eq!(said.len(), starts.len());
         for (said, start) in said.iter().zip(starts) {
@@ -258,14 +314,20 @@ mod tests {
         let baseline = Baseline {
             counted_with: r#"rustc 1.95.0 ("it"), valgrind-3.19.0"#.into(),
             counts: counts([
-                ("model/parse", 12_345),
-                ("model/a-b", 999),
-                ("store/accept", 1_000),
+                ("model/parse", 12_345, 6),
+                ("model/a-b", 999, 0),
+                ("store/accept", 1_000, 1_000),
             ]),
         };
         let text = baseline.text();
         assert!(
-            text.ends_with("\n\n[model]\na-b = 999\nparse = 12_345\n\n[store]\naccept = 1_000\n"),
+            text.ends_with(
+                "\n\n[model]\n\
+                 a-b = { instructions = 999, allocations = 0 }\n\
+                 parse = { instructions = 12_345, allocations = 6 }\n\n\
+                 [store]\n\
+                 accept = { instructions = 1_000, allocations = 1_000 }\n"
+            ),
             "{text}"
         );
         assert_eq!(Baseline::parse(&text).unwrap(), baseline);
@@ -274,11 +336,16 @@ mod tests {
 
     #[test]
     fn a_baseline_that_says_something_else_is_refused() {
+        let good = "[model]\nparse = { instructions = 1, allocations = 2 }";
+        assert!(Baseline::parse(good).is_ok());
         for text in [
-            "[model]\nparse = -1",
-            "[model]\nparse = 'many'",
-            "[model]\nparse = 1.5",
-            "[model]\nparse = 1\nparse = 2",
+            "[model]\nparse = 1",
+            "[model]\nparse = { instructions = 1 }",
+            "[model]\nparse = { instructions = -1, allocations = 2 }",
+            "[model]\nparse = { instructions = 1, allocations = 'many' }",
+            "[model]\nparse = { instructions = 1.5, allocations = 2 }",
+            "[model]\nparse = { instructions = 1, allocations = 2, more = 3 }",
+            "[model]\nparse = { instructions = 1, allocations = 2 }\nparse = 2",
             "parse = 1",
             "counted_with = 1",
             "[model",

@@ -1,5 +1,5 @@
-//! Hides how the instructions of the hot paths are counted: each runs alone under callgrind, so
-//! often and twice as often, and the difference is what the path takes.
+//! Hides how the instructions and the allocations of the hot paths are counted: each runs alone under
+//! callgrind, so often and twice as often, and the difference is what the path takes.
 //!
 //! A count is the same on a busy machine and on an idle one, which a time is not. It says nothing
 //! about waiting (disks, locks), and valgrind's processor has no SHA extensions: `cargo bench`
@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::baseline::{Baseline, Counts, Verdict, compare};
+use crate::baseline::{Baseline, Cost, Counts, Verdict, compare};
 use crate::command::{cargo, output, program, root, target_dir};
 use crate::test::Count;
 use crate::tools;
@@ -101,8 +101,8 @@ fn count() -> Result<Baseline> {
                 .rsplit_once(' ')
                 .and_then(|(name, runs)| Some((name, runs.parse::<u64>().ok()?)));
             let (name, runs) = named.with_context(|| format!("{line:?} names no path"))?;
-            let count = per_run(valgrind, &bench, name, runs)?;
-            if counts.insert(name.to_owned(), count).is_some() {
+            let cost = per_run(valgrind, &bench, name, runs)?;
+            if counts.insert(name.to_owned(), cost).is_some() {
                 bail!("two paths are called {name:?}");
             }
         }
@@ -148,19 +148,23 @@ fn programs(messages: &str) -> Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-/// The instructions of one run of a path: starting and setting up are in both counts, and so in
-/// neither's excess over the other.
-fn per_run(valgrind: &str, bench: &Path, name: &str, runs: u64) -> Result<u64> {
+/// What one run of a path takes: starting and setting up are in both counts, and so in neither's excess over
+/// the other.
+fn per_run(valgrind: &str, bench: &Path, name: &str, runs: u64) -> Result<Cost> {
     let once = total(valgrind, bench, name, runs)?;
     let twice = total(valgrind, bench, name, 2 * runs)?;
-    twice
-        .checked_sub(once)
-        .and_then(|instructions| instructions.checked_div(runs))
+    let share = |once: u64, twice: u64| twice.checked_sub(once)?.checked_div(runs);
+    share(once.instructions, twice.instructions)
+        .zip(share(once.allocations, twice.allocations))
+        .map(|(instructions, allocations)| Cost {
+            instructions,
+            allocations,
+        })
         .with_context(|| format!("{name} takes less when it is run twice as often"))
 }
 
-/// The instructions of a program that runs a path so often.
-fn total(valgrind: &str, bench: &Path, name: &str, runs: u64) -> Result<u64> {
+/// What a program takes that runs a path so often.
+fn total(valgrind: &str, bench: &Path, name: &str, runs: u64) -> Result<Cost> {
     let note = notes().join(format!("{}.out", name.replace('/', ".")));
     let mut command = program(valgrind, &["--tool=callgrind", "--quiet"]);
     command
@@ -172,12 +176,21 @@ fn total(valgrind: &str, bench: &Path, name: &str, runs: u64) -> Result<u64> {
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     quiet(command)?;
     let note = std::fs::read_to_string(&note).context("callgrind left no count")?;
-    instructions(&note).context("callgrind's count cannot be read")
+    taken(&note).context("callgrind's count cannot be read")
 }
 
-/// The sum in callgrind's own format, without what gathering entropy took: the operating system's and the
+/// The functions of the C library that hand out memory, which all allocations here come to.
+const ALLOCATORS: [&str; 5] = [
+    "malloc",
+    "calloc",
+    "realloc",
+    "posix_memalign",
+    "aligned_alloc",
+];
+
+/// The sums in callgrind's own format, without what gathering entropy took: the operating system's and the
 /// processor's timing decide how long that is, and it is many times what a path takes.
-fn instructions(note: &str) -> Option<u64> {
+fn taken(note: &str) -> Option<Cost> {
     if !note.lines().any(|line| line == "events: Ir") {
         return None;
     }
@@ -185,30 +198,58 @@ fn instructions(note: &str) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("totals: "))?;
     let total: u64 = totals.trim().parse().ok()?;
-    total.checked_sub(entropy(note)?)
+    let (mut entropy, mut allocations) = (0, 0);
+    for call in calls(note)? {
+        // All that the source called is in what its callers' calls of it took.
+        if is_entropy(call.callee) && !is_entropy(call.caller) {
+            entropy += call.instructions;
+        }
+        if ALLOCATORS.contains(&call.callee) && !ALLOCATORS.contains(&call.caller) {
+            allocations += call.count;
+        }
+    }
+    Some(Cost {
+        instructions: total.checked_sub(entropy)?,
+        allocations,
+    })
 }
 
-/// What calls of aws-lc's jitter entropy source took, everything that these called included.
-fn entropy(note: &str) -> Option<u64> {
-    let is_source = |name: &str| name.contains("jent_");
+/// Whether it is a function of aws-lc's jitter entropy source.
+fn is_entropy(name: &str) -> bool {
+    name.contains("jent_")
+}
+
+/// Calls from one place of a function.
+struct Calls<'n> {
+    caller: &'n str,
+    callee: &'n str,
+    count: u64,
+    /// What they took, everything that they called included.
+    instructions: u64,
+}
+
+fn calls(note: &str) -> Option<Vec<Calls<'_>>> {
     let mut names: HashMap<&str, &str> = HashMap::new();
     let (mut caller, mut callee) = ("", "");
-    let mut sum = 0;
+    let mut calls = Vec::new();
     let mut lines = note.lines();
     while let Some(line) = lines.next() {
         if let Some(named) = line.strip_prefix("fn=") {
             caller = name(named, &mut names)?;
         } else if let Some(named) = line.strip_prefix("cfn=") {
             callee = name(named, &mut names)?;
-        } else if line.starts_with("calls=") {
+        } else if let Some(counted) = line.strip_prefix("calls=") {
             // The next line says from where, and what all of these calls took.
             let taken = lines.next()?.split_whitespace().nth(1)?;
-            if is_source(callee) && !is_source(caller) {
-                sum += taken.parse::<u64>().ok()?;
-            }
+            calls.push(Calls {
+                caller,
+                callee,
+                count: counted.split_whitespace().next()?.parse().ok()?,
+                instructions: taken.parse().ok()?,
+            });
         }
     }
-    Some(sum)
+    Some(calls)
 }
 
 /// A function's name, which is spelled out the first time only: `(7) main`, and `(7)` from then on.
@@ -270,7 +311,8 @@ mod tests {
             (note("Ir Dr", "totals: 126557"), None),
             (String::new(), None),
         ] {
-            assert_eq!(instructions(&note), expected, "{note}");
+            let instructions = taken(&note).map(|cost| cost.instructions);
+            assert_eq!(instructions, expected, "{note}");
         }
     }
 
@@ -279,9 +321,19 @@ mod tests {
         let note = "events: Ir\n\nfn=(1) main\n0 5\ncfn=(2) set up\ncalls=1 0\n0 70\n\n\
             fn=(2)\n0 10\ncfn=(3) aws_lc_jent_read\ncalls=2 0\n0 60\n\n\
             fn=(3)\n0 20\ncfn=(4) jent_sha3\ncalls=9 0\n0 40\n\nfn=(4)\n0 40\n\ntotals: 75\n";
+        let instructions = |note: &str| taken(note).map(|cost| cost.instructions);
         assert_eq!(instructions(note), Some(15), "only what called it");
         assert_eq!(instructions(&note.replace("jent", "rand")), Some(75));
         assert_eq!(instructions(&note.replace("fn=(2)\n", "fn=(9)\n")), None);
+    }
+
+    #[test]
+    fn an_allocation_counts_once() {
+        let note = "events: Ir\n\nfn=(1) main\n0 5\ncfn=(2) malloc\ncalls=3 0\n0 9\n\
+            cfn=(3) realloc\ncalls=2 0\n0 9\ncfn=(5) malloc_usable_size\ncalls=8 0\n0 8\n\n\
+            fn=(3)\n0 3\ncfn=(2)\ncalls=2 0\n0 6\n\nfn=(4) help\n0 1\ncfn=(2)\ncalls=40 0\n0 1\n\n\
+            totals: 75\n";
+        assert_eq!(taken(note).map(|cost| cost.allocations), Some(45));
     }
 
     #[test]
