@@ -244,22 +244,23 @@ struct Summary {
 
 impl Summary {
     fn of(log: &str) -> Self {
-        let after = |line: &str, word: &str| {
-            let rest = line.split_once(word)?.1.trim_start();
-            let end = rest
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(rest.len());
-            rest[..end].parse().ok()
+        let number = |text: &str| {
+            let text = text.trim_start();
+            let end = text.find(|c: char| !c.is_ascii_digit());
+            text[..end.unwrap_or(text.len())].parse::<u64>().ok()
         };
-        let last = |word| {
-            log.lines()
-                .rev()
-                .find_map(|line| after(line, word))
-                .unwrap_or(0)
+        let progress = || {
+            let lines = log.lines().rev();
+            lines.filter_map(|line| line.strip_prefix('#'))
         };
+        // A run that ends with a find does not say that it is done.
+        let done = log.lines().rev();
+        let done = done.filter_map(|line| line.strip_prefix("Done "));
+        let runs = done.chain(progress()).find_map(number);
+        let coverage = progress().find_map(|line| number(line.split_once("cov: ")?.1));
         Self {
-            runs: last("#"),
-            coverage: last("cov: "),
+            runs: runs.unwrap_or(0),
+            coverage: coverage.unwrap_or(0),
         }
     }
 }
@@ -313,10 +314,13 @@ mod tests {
 
     #[test]
     fn what_libfuzzer_says_is_read() {
-        let log = "#2\tINITED cov: 12 ft: 13 corp: 1/1b\n#4096\tpulse  cov: 1207 ft: 4000 corp: 9/1b\n\
-                   Done 5000 runs in 2 second(s)\n";
-        let summary = Summary::of(log);
-        assert_eq!((summary.runs, summary.coverage), (4096, 1207));
+        let progress = "#2\tINITED cov: 12 ft: 13 corp: 1/1b\n#4096\tpulse  cov: 1207 ft: 4000 corp: 9/1b\n\
+                        \"cov: 7\" # Uses: 6\n";
+        let ended = format!("{progress}Done 5000 runs in 2 second(s)\n");
+        for (log, runs) in [(progress, 4096), (&ended, 5000)] {
+            let summary = Summary::of(log);
+            assert_eq!((summary.runs, summary.coverage), (runs, 1207), "{log}");
+        }
         let none = Summary::of("it did not start");
         assert_eq!((none.runs, none.coverage), (0, 0));
     }
