@@ -60,7 +60,7 @@ export const walks = {
     await until("both fare as they do", async () => {
       await one.page.reload();
       const text = await one.page.locator("main").textContent();
-      return /\d+ failures in a row since \d\d:\d\d: connection refused/.test(text) && text.includes("100%") && text.includes("unhealthy");
+      return /\d+ failures in a row since \d\d:\d\d UTC: connection refused/.test(text) && text.includes("100%") && text.includes("unhealthy");
     });
     await one.page.keyboard.press("Tab");
     await one.page.keyboard.press("Enter");
@@ -299,12 +299,18 @@ export const walks = {
     await click(one, "API keys");
     await one.page.getByLabel("Name").fill("Publisher");
     await one.page.getByRole("checkbox", { name: /read/ }).check();
-    await press(one, "Make the key");
+    await one.page.getByLabel("Expires").fill("2090-06-30");
+    // A double click makes one key: of two, the first would never be seen.
+    await one.page.getByRole("button", { name: "Make the key" }).dblclick();
+    await one.see("Copy it now");
+    await one.see("used 1 of");
     const key = await one.page.locator("#key-text").textContent();
     await service.api("POST", "/v1/events", linkClicked(), { key });
     await click(one, "API keys");
     assert(!(await one.page.content()).includes(key), "the key is shown again");
     await one.see(`${key.slice(0, 16)}…`);
+    assert((await one.page.locator("td[data-label=Expires] time").getAttribute("datetime")).startsWith("2090-06-30"), "no expiry");
+    assert(await one.page.locator('td[data-label="Last used"] time').count() === 1, "its use is not seen");
     await one.page.getByRole("button", { name: "Revoke Publisher" }).click();
     await one.see("The key is revoked");
     const refused = await service.api("GET", "/v1/events", null, { key }).then(() => false, () => true);
@@ -359,6 +365,8 @@ export const walks = {
     await one.page.getByLabel("Name").fill("k");
     await press(one, "Make the key");
     await one.see("Copy it now");
+    await press(one, "Revoke k");
+    await one.see("The key is revoked");
     await click(one, "Webhooks");
     await click(one, "CRM 2");
     await click(one, "Settings");

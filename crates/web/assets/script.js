@@ -189,6 +189,17 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+// A form that is on its way is not sent a second time: a second key or endpoint would be made, and the secret of the
+// first never seen. A page that comes back from the browser's memory can send its forms again.
+const onItsWay = new Set();
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || form.matches("[data-inline]")) return;
+  if (onItsWay.has(form)) return event.preventDefault();
+  onItsWay.add(form);
+});
+addEventListener("pageshow", () => onItsWay.clear());
+
 // A URL is checked while it is typed.
 function check(field) {
   let waiting;

@@ -74,6 +74,14 @@ impl Fields {
         }
     }
 
+    /// As they were typed.
+    pub(super) fn typed(app: &App, form: &Form, events: &Subscription) -> Self {
+        let text = |name| form.again(name).trim();
+        let mut fields = Self::of(app, text("url"), text("description"), events);
+        fields.all = form.text("events") != "some";
+        fields
+    }
+
     /// With what is wrong, said where it is.
     pub(super) fn with(mut self, problem: &Problem) -> Self {
         match problem {
@@ -188,9 +196,7 @@ pub(super) async fn create(
         Err(problem @ (Problem::Unavailable | Problem::Internal)) => Err(problem.into()),
         Err(problem) => {
             let events = chosen_events(&app, &form).unwrap_or(Subscription::All);
-            let mut fields = Fields::of(&app, form.text("url"), form.text("description"), &events);
-            fields.all = form.text("events") != "some";
-            let fields = fields.with(&problem);
+            let fields = Fields::typed(&app, &form, &events).with(&problem);
             Ok(add_page(&app, &visit, problem.status(), fields))
         }
     }
@@ -211,7 +217,7 @@ async fn try_create(app: &App, visit: &Visit, form: &Form) -> Result<Created, Pr
         frame: Frame::of(app, visit, Tab::Webhooks, "Your endpoint is ready"),
         base: visit.base(),
         path: format!("{}/webhooks/{id}", visit.base()),
-        name: words::name_of(&endpoint).to_owned(),
+        name: words::name_of(&endpoint),
         secret: secret.to_owned(),
         warnings,
         examples: receivers::examples(Some(secret), &app.engine.options().brand),

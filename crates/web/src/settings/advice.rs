@@ -101,9 +101,16 @@ pub(super) fn advice(attempt: &Attempt) -> Option<Advice> {
                 "Where a proxy stands before the receiver, see that Content-Length is right and nothing cuts the response.",
             ],
         ),
-        Reason::HeadersTooLarge | Reason::TooManyInterim => (
+        Reason::HeadersTooLarge => (
             "The answer's headers are larger than what is read",
             &["Answer with few headers; cookies and debugging headers are of no use here."],
+        ),
+        Reason::TooManyInterim => (
+            "Interim answers came one after another, and the real one did not",
+            &[
+                "Answer once: `100`, `102` or `103` only announce an answer, and here no answer with a status from 200 on followed them.",
+                "See whether a framework or proxy sends `102 Processing` or `103 Early Hints` while it works; switch that off for this path.",
+            ],
         ),
         Reason::InvalidResponse => (
             "What came back is no HTTP response",
@@ -224,6 +231,12 @@ mod tests {
                 "{reason:?}"
             );
         }
+        // Those that are told the same are alike for whoever has to mend them.
+        let headings: std::collections::HashSet<_> = Reason::ALL
+            .iter()
+            .filter_map(|reason| Some(advice(&attempt(Some(*reason), None))?.heading))
+            .collect();
+        assert_eq!(headings.len(), Reason::ALL.len() - 3, "{headings:?}");
         for (status, debugger) in [
             (401, true),
             (403, true),

@@ -6,7 +6,7 @@ use model::delivery::Delivery;
 use model::endpoint::Endpoint;
 
 use super::advice::{Advice, advice};
-use super::harmless::harmless;
+use super::harmless::{escaped_len, harmless};
 use super::words::{self, Prose, When, millis};
 use crate::App;
 
@@ -34,6 +34,8 @@ pub(super) struct Detail {
     pub(super) phases: Vec<Phase>,
     pub(super) request_headers: Vec<(String, String)>,
     pub(super) curl: Option<String>,
+    /// Whether that command reads the body from a file.
+    pub(super) body_from_file: bool,
     pub(super) response: Option<Answered>,
     pub(super) advice: Option<Advice>,
 }
@@ -67,6 +69,8 @@ pub(super) struct Sent {
     pub(super) about_url: &'static str,
     pub(super) body: String,
     pub(super) whole: bool,
+    /// Whether what is shown of the body is the body, so that it can be copied.
+    pub(super) exact: bool,
     pub(super) size: String,
     pub(super) raw: String,
     /// Why headers cannot be shown, where they cannot.
@@ -128,6 +132,7 @@ pub(super) fn sent(
     Sent {
         url,
         about_url,
+        exact: body.as_bytes() == found.body,
         body,
         whole,
         size: words::counted(found.body.len() as u64, "byte", "bytes"),
@@ -145,6 +150,7 @@ pub(super) fn detail(
 ) -> Detail {
     let now = app.engine.clock().now();
     let headers = request_headers(app, found, attempt);
+    let curl = (!headers.is_empty()).then(|| curl(sent, &headers, found));
     Detail {
         number: attempt.number,
         class: class_of(attempt),
@@ -157,7 +163,8 @@ pub(super) fn detail(
         took: millis(attempt.duration_ms),
         address: attempt.remote_addr.map(|address| address.to_string()),
         phases: phases(attempt),
-        curl: (!headers.is_empty()).then(|| curl(sent, &headers, found)),
+        body_from_file: curl.as_ref().is_some_and(|text| text.ends_with(BODY_FILE)),
+        curl,
         request_headers: headers,
         response: answered(attempt, path),
         advice: advice(attempt),
@@ -186,10 +193,16 @@ fn request_headers(app: &App, found: &Found, attempt: &Attempt) -> Vec<(String, 
     headers
 }
 
-/// A command that sends the same request once more.
+/// The body as the file that a page's link gives.
+const BODY_FILE: &str = "@request.txt";
+/// The longest body that stands in a command itself, as it stands in the page.
+const BODY_IN_COMMAND: usize = 16 * 1024;
+
+/// A command that sends the same request once more: `-g`, since brackets and braces of the URL are no pattern,
+/// and without the header that curl would add.
 fn curl(sent: &Sent, headers: &[(String, String)], found: &Found) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let mut command = format!("curl -i -X POST {}", quoted(&sent.url));
+    let mut command = format!("curl -g -i -X POST {}", quoted(&sent.url));
     let own = headers
         .iter()
         .filter(|(name, _)| name != "host" && name != "content-length");
@@ -199,11 +212,14 @@ fn curl(sent: &Sent, headers: &[(String, String)], found: &Found) -> String {
             quoted(&format!("{name}: {value}"))
         ));
     }
-    let body = match std::str::from_utf8(&found.body) {
-        Ok(body) if sent.whole => quoted(body),
-        // Too long for a line: the file that the link beside it gives.
-        _ => "@request.txt".to_owned(),
-    };
+    command.push_str(" \\\n  -H 'accept:'");
+    // In a page and on its way through a clipboard line ends become others, so a body with a CR cannot be in it.
+    let body = std::str::from_utf8(&found.body).ok();
+    let body = body.filter(|body| sent.whole && !body.contains('\r') && !body.starts_with('@'));
+    let body = body.map(quoted);
+    let body = body.filter(|body| escaped_len(body) <= BODY_IN_COMMAND);
+    // Else it is the file that the link beside it gives.
+    let body = body.unwrap_or_else(|| BODY_FILE.to_owned());
     command.push_str(&format!(" \\\n  --data-binary {body}"));
     command
 }

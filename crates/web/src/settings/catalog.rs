@@ -13,7 +13,7 @@ use super::answer::{self, Frame, Tab, Trouble};
 use super::rooms::Rooms;
 use super::session::Visit;
 use super::test_event::{example, path_for};
-use super::words::{Badge, name_of};
+use super::words::{Badge, IN_A_LIST, in_short, name_of};
 use crate::App;
 
 /// The most endpoints that a type's page lists.
@@ -127,7 +127,7 @@ async fn show(
     let receiver = |one: &model::endpoint::Endpoint| {
         let path = format!("{base}/webhooks/{}", codec.uuid(one.id));
         Receiver {
-            name: name_of(one).to_owned(),
+            name: in_short(&name_of(one), IN_A_LIST),
             send: path_for(&path, &name),
             path,
             gets: one.subscription.wants(&name),

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use engine::EndpointEdit;
 use http::StatusCode;
-use model::endpoint::Subscription;
+use model::endpoint::{Endpoint, Subscription};
 use model::id::EndpointId;
 
 use super::add::{chosen_description, chosen_events};
@@ -45,7 +45,7 @@ pub(super) async fn save(
     form: Form,
 ) -> Result<Response, Trouble> {
     let endpoint = find(&app, &visit, id).await?;
-    match try_save(&app, &visit, id, &endpoint.url, &form).await {
+    match try_save(&app, &visit, &endpoint, &form).await {
         Ok(()) => Ok(answer::to(&format!(
             "{}/settings?done=saved",
             path(&app, &visit, id)
@@ -65,14 +65,20 @@ pub(super) async fn save(
 async fn try_save(
     app: &App,
     visit: &Visit,
-    id: EndpointId,
-    url_before: &str,
+    endpoint: &Endpoint,
     form: &Form,
 ) -> Result<(), Problem> {
+    let seen = form.text("seen");
+    if !seen.is_empty() && seen != endpoint.updated_at.to_string() {
+        let sentence = "The endpoint was changed elsewhere since this page was loaded, so nothing \
+                        was saved. Load the page again to see how it is now, or save once more to \
+                        have it as it stands here.";
+        return Err(Problem::Conflict(sentence.into()));
+    }
     let description = chosen_description(form)?;
     let subscription = chosen_events(app, form)?;
     let url = match form.text("url") {
-        same if same == url_before => None,
+        same if same == endpoint.url => None,
         new => Some(read_url(app, new).await?.0),
     };
     let edit = EndpointEdit {
@@ -83,7 +89,7 @@ async fn try_save(
     };
     visit
         .hand(app)
-        .update_endpoint(visit.team.id, id, edit)
+        .update_endpoint(visit.team.id, endpoint.id, edit)
         .await?;
     Ok(())
 }
@@ -158,7 +164,7 @@ async fn rotate(
     let now = app.engine.clock().now();
     let until = endpoint.secrets.previous.last().map(|(_, end)| *end);
     let template = Rotated {
-        frame: Frame::of(&app, &visit, Tab::Webhooks, words::name_of(&endpoint)),
+        frame: Frame::of(&app, &visit, Tab::Webhooks, &words::name_of(&endpoint)),
         head: Head::of(&app, &visit, &endpoint),
         secret: secret.expose().to_owned(),
         old_until: until.filter(|end| *end > now).map(|end| When::of(end, now)),
@@ -175,7 +181,7 @@ async fn delete(
     form: Form,
 ) -> Result<Response, Trouble> {
     let endpoint = find(&app, &visit, id).await?;
-    if form.text("name") != words::name_of(&endpoint).trim() {
+    if words::shown(form.text("name")) != words::name_of(&endpoint) {
         let mut page = SettingsPage::of(&app, &visit, &endpoint);
         page.problem_deleting = Some(
             "What you typed is not the endpoint's name, so it was not deleted. Type the name as it \

@@ -19,6 +19,8 @@ use super::words::{Prose, name_of};
 use crate::App;
 use model::time::Timestamp;
 
+/// What is said of a signature that does not fit, and of which nothing tells why.
+const SECRET_OR_BODY: &str = "secret_or_body_differs";
 /// How much of two bodies is shown around where they begin to differ.
 const AROUND: usize = 48;
 
@@ -48,10 +50,20 @@ struct Difference {
 struct Known {
     path: String,
     event_type: String,
-    secret_good: bool,
+    /// Whether the pasted secret is in use at the endpoint; not known where that was deleted.
+    secret_is_right: Option<bool>,
     secret: String,
-    body_same: bool,
+    body: BodyIs,
     difference: Option<Difference>,
+}
+
+/// What the pasted body is to the one that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BodyIs {
+    Same,
+    /// The same JSON in other bytes.
+    Rewritten,
+    Another,
 }
 
 #[derive(Template)]
@@ -61,6 +73,8 @@ struct Debugger {
     base: String,
     headers: String,
     body: String,
+    /// Whether what was pasted is too long to be shown again.
+    too_long: bool,
     problem: Option<&'static str>,
     verdicts: Vec<Verdict>,
     known: Option<Known>,
@@ -74,8 +88,11 @@ fn empty(app: &App, visit: &Visit, form: &Form) -> Debugger {
     Debugger {
         frame: Frame::of(app, visit, Tab::Debugger, "Signature debugger"),
         base: visit.base(),
-        headers: form.raw("headers").to_owned(),
-        body: form.raw("body").to_owned(),
+        headers: form.again("headers").to_owned(),
+        body: form.again("body").to_owned(),
+        too_long: ["headers", "body"]
+            .iter()
+            .any(|name| form.again(name) != form.raw(name)),
         problem: None,
         verdicts: Vec::new(),
         known: None,
@@ -98,13 +115,23 @@ async fn judge(visit: Visit, State(app): State<App>, form: Form) -> Result<Respo
         let verifier = Verifier::new(secret).with_header_prefix(prefix);
         let now = app.engine.clock().now().as_seconds();
         page.verdicts = verdicts(&verifier, prefix, &headers, form.raw("body"), now);
-        page.known = known(&app, &visit, prefix, &headers, &form).await?;
+        let valid = page.verdicts.iter().any(|verdict| verdict.valid);
+        page.known = known(&app, &visit, prefix, &headers, &form, valid).await?;
+        if let Some(known) = &page.known {
+            page.verdicts
+                .iter_mut()
+                .for_each(|verdict| known.decide(verdict));
+        }
     }
     Ok(answer::ok(&page))
 }
 
-/// Names and values. The request line, as a captured request has it first, is passed over.
+/// Names and values: a line each, as a request has them, or a JSON object, as programs print them. The request
+/// line, as a captured request has it first, is passed over.
 fn pairs(text: &str) -> Vec<(String, String)> {
+    if let Ok(serde_json::Value::Object(object)) = serde_json::from_str(text) {
+        return object.into_iter().filter_map(pair).collect();
+    }
     let lines = text
         .lines()
         .filter(|line| !line.trim_end().ends_with(" HTTP/1.1"));
@@ -118,6 +145,20 @@ fn pairs(text: &str) -> Vec<(String, String)> {
         })
         .filter(|(name, _)| !name.is_empty())
         .collect()
+}
+
+/// A header of a JSON object: a text, or a list of texts of which the first counts.
+fn pair((name, value): (String, serde_json::Value)) -> Option<(String, String)> {
+    let value = match &value {
+        serde_json::Value::Array(all) => all.first()?,
+        one => one,
+    };
+    let text = match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    Some((name, text))
 }
 
 /// Browsers send the line ends of a field as CR LF, whatever was pasted: first as LF, then as CR LF.
@@ -200,10 +241,51 @@ fn valid(verified: &Verified, now: i64) -> String {
             ", in the -Next header: a rotation is under way, and this is the new secret"
         }
     };
-    format!(
-        "The signature is right{which}. It was made {} s ago.",
-        now - verified.timestamp
-    )
+    let ago = now - verified.timestamp;
+    let when = match ago {
+        0.. => format!("It was made {ago} s ago."),
+        _ => format!(
+            "It is dated {} s ahead of the clock here, which receivers accept.",
+            -ago
+        ),
+    };
+    format!("The signature is right{which}. {when}")
+}
+
+impl Known {
+    /// Says of a signature that does not fit which part is to blame, where the log can tell.
+    fn decide(&self, verdict: &mut Verdict) {
+        if verdict.code != SECRET_OR_BODY {
+            return;
+        }
+        let (code, sentence) = match (self.secret_is_right, self.body) {
+            (Some(true), BodyIs::Rewritten) => (
+                "body_rewritten",
+                "The secret is right, but the body was parsed and written again: it is the same JSON in other \
+                 bytes (order of keys, spaces, escapes). Verify the bytes as they arrived, before \
+                 anything parses them.",
+            ),
+            (Some(true), BodyIs::Another) => (
+                "body_differs",
+                "The secret is right, but the body is not the one that was sent. Below is where they begin \
+                 to differ.",
+            ),
+            (Some(true), BodyIs::Same) => (
+                "timestamp_or_id_differs",
+                "Secret and body are right, so what was signed with them was another timestamp (or, in \
+                 `webhook-signature`, another id). Paste all headers of one and the same request. One that \
+                 was sent before the secret was last rotated is signed with the secret of then.",
+            ),
+            (Some(false), BodyIs::Same) => (
+                "wrong_secret",
+                "The body is byte for byte what was sent: it is the secret that is wrong. Below is what is \
+                 known of it.",
+            ),
+            _ => return,
+        };
+        verdict.code = code;
+        verdict.sentence = Prose::of(sentence);
+    }
 }
 
 /// What the log knows about the delivery that the headers name.
@@ -213,6 +295,7 @@ async fn known(
     prefix: &str,
     headers: &[(String, String)],
     form: &Form,
+    valid: bool,
 ) -> Result<Option<Known>, Trouble> {
     let names = [format!("{prefix}-Delivery"), "webhook-id".to_owned()];
     let value = headers
@@ -232,25 +315,37 @@ async fn known(
     };
     let endpoint = store.endpoint(team, delivery.endpoint).await?;
     let [unix, windows] = bodies(form.raw("body"));
-    let body_same = unix == event.body || windows == event.body;
-    let (secret_good, secret) = match &endpoint {
+    let body = body_is(&event.body, &unix, &windows);
+    let (secret_is_right, secret) = match &endpoint {
         Some(endpoint) => {
             let now = app.engine.clock().now();
-            about_secret(endpoint, form.raw("secret"), now)
+            let (right, sentence) = about_secret(endpoint, form.raw("secret"), now, valid);
+            (Some(right), sentence)
         }
         None => (
-            false,
+            None,
             "Its endpoint was deleted, and its secret with it.".to_owned(),
         ),
     };
     Ok(Some(Known {
         path: format!("{}/deliveries/{}", visit.base(), store.codec().uuid(id)),
         event_type: delivery.event_type,
-        secret_good,
+        secret_is_right,
         secret,
-        body_same,
-        difference: (!body_same).then(|| difference(&event.body, &unix)),
+        body,
+        difference: (body != BodyIs::Same).then(|| difference(&event.body, &unix)),
     }))
+}
+
+fn body_is(sent: &[u8], unix: &[u8], windows: &[u8]) -> BodyIs {
+    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+    if unix == sent || windows == sent {
+        BodyIs::Same
+    } else if json(sent).is_some_and(|sent| json(unix) == Some(sent)) {
+        BodyIs::Rewritten
+    } else {
+        BodyIs::Another
+    }
 }
 
 /// Whether a secret is the one that was pasted, in a time that tells nothing of how much of it is right.
@@ -258,8 +353,8 @@ fn is_same(secret: &Secret, given: &str) -> bool {
     secret.expose().as_bytes().ct_eq(given.as_bytes()).into()
 }
 
-/// Whether a secret is an endpoint's.
-fn about_secret(endpoint: &Endpoint, given: &str, now: Timestamp) -> (bool, String) {
+/// Whether a secret is in use at an endpoint, and what else is known of it. `valid`: a signature was made with it.
+fn about_secret(endpoint: &Endpoint, given: &str, now: Timestamp, valid: bool) -> (bool, String) {
     let secrets = &endpoint.secrets;
     let name = name_of(endpoint);
     if is_same(&secrets.current, given) {
@@ -276,6 +371,10 @@ fn about_secret(endpoint: &Endpoint, given: &str, now: Timestamp) -> (bool, Stri
                 format!("{sentence} {name}, and is not in use any more: use the new one.");
             (false, sentence)
         };
+    }
+    if valid {
+        let sentence = "The secret signed this delivery, but is not in use any more at";
+        return (false, format!("{sentence} {name}: use the new one."));
     }
     if is_same(&secrets.current, given.trim()) {
         let sentence = "The secret has spaces or a line end around it; without them it is that of";
@@ -364,6 +463,71 @@ mod tests {
             assert_eq!(found.len(), 1);
             let judged = (found[0].code, found[0].valid);
             assert_eq!(judged, (code, code == "valid"));
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_people_have_them() {
+        let expected = [("a-b", "1, 2"), ("c", "3")];
+        for text in [
+            "a-b: 1, 2\nc: 3",
+            "POST / HTTP/1.1\r\na-b:1, 2\r\nc:3\r\n\r\n",
+            r#"{"a-b": "1, 2", "c": 3}"#,
+            r#"{"a-b": ["1, 2", "4"], "c": ["3"], "d": null}"#,
+        ] {
+            let found = pairs(text);
+            let found: Vec<_> = found.iter().map(|(a, b)| (&**a, &**b)).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_log_tells_which_part_is_to_blame() {
+        for (secret, body, code) in [
+            (Some(true), BodyIs::Rewritten, "body_rewritten"),
+            (Some(true), BodyIs::Another, "body_differs"),
+            (Some(true), BodyIs::Same, "timestamp_or_id_differs"),
+            (Some(false), BodyIs::Same, "wrong_secret"),
+            (Some(false), BodyIs::Rewritten, SECRET_OR_BODY),
+            (None, BodyIs::Same, SECRET_OR_BODY),
+        ] {
+            let known = Known {
+                path: String::new(),
+                event_type: String::new(),
+                secret_is_right: secret,
+                secret: String::new(),
+                body,
+                difference: None,
+            };
+            for before in [SECRET_OR_BODY, "missing_header"] {
+                let mut verdict = Verdict {
+                    header: String::new(),
+                    valid: false,
+                    code: before,
+                    sentence: Prose::of("x"),
+                };
+                known.decide(&mut verdict);
+                let expected = if before == SECRET_OR_BODY {
+                    code
+                } else {
+                    before
+                };
+                assert_eq!(verdict.code, expected, "{secret:?} {body:?}");
+                assert_eq!(verdict.sentence.plain() == "x", verdict.code == before);
+            }
+        }
+        for (given, is) in [
+            ("{\"a\":1,\"b\":2}", BodyIs::Same),
+            ("{\"b\":2, \"a\":1}", BodyIs::Rewritten),
+            ("{\"a\":1}", BodyIs::Another),
+            ("", BodyIs::Another),
+        ] {
+            let [unix, windows] = bodies(given);
+            assert_eq!(
+                body_is(b"{\"a\":1,\"b\":2}", &unix, &windows),
+                is,
+                "{given}"
+            );
         }
     }
 

@@ -129,11 +129,10 @@ async fn show(
         event_id: codec.uuid(delivery.event).to_string(),
         event_type: delivery.event_type.clone(),
         test: delivery.test,
-        endpoint: found
-            .endpoint
-            .as_ref()
-            .map_or("a deleted endpoint", words::name_of)
-            .to_owned(),
+        endpoint: found.endpoint.as_ref().map_or_else(
+            || "a deleted endpoint".to_owned(),
+            |endpoint| words::in_short(&words::name_of(endpoint), words::IN_A_LIST),
+        ),
         endpoint_path: found
             .endpoint
             .as_ref()
@@ -145,7 +144,9 @@ async fn show(
         attempts: delivery.attempt_count,
         told_attempts: words::counted(delivery.attempt_count.into(), "attempt", "attempts"),
         open: is_open(delivery),
-        can_retry: visit.can_write && delivery.status() != Status::Canceled,
+        can_retry: visit.can_write
+            && delivery.status() != Status::Canceled
+            && found.endpoint.is_some(),
         retried: !query.text("retried").is_empty(),
         earlier: delivery.attempt_count.saturating_sub(timeline.len() as u32),
         timeline,

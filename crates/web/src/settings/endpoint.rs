@@ -65,7 +65,7 @@ impl Head {
             path: format!("{base}/webhooks/{id}"),
             base,
             id,
-            name: words::name_of(endpoint).to_owned(),
+            name: words::name_of(endpoint),
             url: endpoint.url.clone(),
             has_description: endpoint.description.is_some(),
             badge: Badge::of_endpoint(endpoint),
@@ -85,6 +85,9 @@ impl Head {
             "pause" => Some("Paused. Deliveries are kept and wait until you resume."),
             "resume" => Some("Resumed. What waited is being sent, oldest first."),
             "disable" => Some("Disabled. No new deliveries are made for it."),
+            "enable" if self.paused => {
+                Some("Enabled, and still paused: deliveries wait until you resume.")
+            }
             "enable" => Some("Enabled. What waited is being sent, oldest first."),
             _ => None,
         };
@@ -142,7 +145,7 @@ async fn show(
         .await?;
     let latest = rows(&app, &visit, &latest, &[]).await?;
     let template = Overview {
-        frame: Frame::of(&app, &visit, Tab::Webhooks, words::name_of(&endpoint)),
+        frame: Frame::of(&app, &visit, Tab::Webhooks, &words::name_of(&endpoint)),
         head: Head::of(&app, &visit, &endpoint).done(&uri),
         events: events(&endpoint.subscription),
         made: When::of(model::id::Id::created_at(endpoint.id), now),
@@ -171,6 +174,8 @@ pub(super) struct SettingsPage {
     frame: Frame,
     head: Head,
     fields: Fields,
+    /// When what the page shows was last changed: somebody else may change it meanwhile.
+    seen: String,
     /// The header that a rotation leaves with the old secret.
     signature: String,
     /// The secrets before the current one that are still in use, by when each ends.
@@ -185,9 +190,10 @@ impl SettingsPage {
         let now = app.engine.clock().now();
         let ends = endpoint.secrets.previous.iter().map(|(_, end)| *end);
         Self {
-            frame: Frame::of(app, visit, Tab::Webhooks, words::name_of(endpoint)),
+            frame: Frame::of(app, visit, Tab::Webhooks, &words::name_of(endpoint)),
             head: Head::of(app, visit, endpoint),
             fields: Fields::of(app, &endpoint.url, description, &endpoint.subscription),
+            seen: endpoint.updated_at.to_string(),
             signature: format!("{}-Signature", app.engine.options().brand.header_prefix),
             old_secrets: ends
                 .filter(|end| *end > now)
@@ -200,8 +206,7 @@ impl SettingsPage {
 
     /// With what was typed instead of what is kept.
     pub(super) fn typed(mut self, app: &App, form: &Form, events: &Subscription) -> Self {
-        self.fields = Fields::of(app, form.text("url"), form.text("description"), events);
-        self.fields.all = form.text("events") != "some";
+        self.fields = Fields::typed(app, form, events);
         self
     }
 

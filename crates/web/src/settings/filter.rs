@@ -10,6 +10,7 @@ use super::answer::Trouble;
 use super::form::Form;
 use super::session::Visit;
 use crate::App;
+use crate::body::shortened;
 use crate::problem::Problem;
 
 /// What of the log is asked for, as it was typed.
@@ -37,13 +38,15 @@ pub(super) struct Filter {
 
 impl Asked {
     pub(super) fn of(form: &Form) -> Self {
-        let text = |name| form.text(name).to_owned();
+        // What is cut is none of what can be asked for: it lets nothing through, instead of everything.
+        let text = |name| shortened(form.text(name)).into_owned();
+        let time = |name| as_field(&text(name));
         Self {
             endpoint: text("endpoint"),
             status: text("status"),
             event_type: text("type"),
-            since: text("since"),
-            until: text("until"),
+            since: time("since"),
+            until: time("until"),
             id: text("id"),
         }
     }
@@ -105,6 +108,18 @@ impl Asked {
     }
 }
 
+/// A time as a field for date and time can hold it: such a field has no room for an offset.
+fn as_field(text: &str) -> String {
+    match moment(text) {
+        Ok(Some(moment)) if text.len() != 16 => {
+            let iso = moment.to_string();
+            let iso = iso.trim_end_matches('Z');
+            iso.strip_suffix(".000").unwrap_or(iso).to_owned()
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// What a field for date and time holds: with or without seconds, in UTC.
 fn moment(text: &str) -> Result<Option<Timestamp>, Problem> {
     if text.is_empty() {
@@ -112,13 +127,13 @@ fn moment(text: &str) -> Result<Option<Timestamp>, Problem> {
     }
     let whole = match text.len() {
         16 => format!("{text}:00Z"),
-        19 => format!("{text}Z"),
+        19 | 23 if !text.ends_with(['Z', 'z']) => format!("{text}Z"),
         _ => text.to_owned(),
     };
     let wrong = |_| {
         Problem::InvalidRequest(format!(
             "{:?} is not a time: it is written like 2026-04-01T12:00.",
-            crate::body::shortened(text)
+            shortened(text)
         ))
     };
     Timestamp::parse_iso(&whole).map(Some).map_err(wrong)
@@ -146,20 +161,27 @@ impl Filter {
                 (Some(delivery), _) => self.only = Some(delivery),
                 (None, Some(event)) => self.log.event = Some(event),
                 (None, None) => match codec.parse::<EndpointId>(&text) {
-                    Some(endpoint) => self.log.endpoint = Some(endpoint),
+                    // It narrows what else is asked for, and does not replace it.
+                    Some(endpoint) => {
+                        let before = self.log.endpoint.replace(endpoint);
+                        self.nothing |= before.is_some_and(|before| before != endpoint);
+                    }
                     None => self.nothing = true,
                 },
             }
             return Ok(());
         }
         let digits: String = text.chars().filter(|c| *c != '-').collect();
+        // Of digits only: reading a number would also take a sign, and so a span of all times.
+        let are_digits = (1..=32).contains(&digits.len())
+            && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let shown: String = digits.chars().take(12).collect();
         let first = format!("{shown:0<12}");
         let last = format!("{shown:f<12}");
         let (Ok(first), Ok(last), true) = (
             i64::from_str_radix(&first, 16),
             i64::from_str_radix(&last, 16),
-            digits.len() <= 32,
+            are_digits,
         ) else {
             return Err(Problem::InvalidRequest(
                 "An id, or its beginning, has only the digits 0 to 9, the letters a to f, and \
@@ -252,6 +274,15 @@ mod tests {
             assert_eq!(read.as_deref(), iso, "{text}");
         }
         assert!(moment("yesterday").is_err());
+        for (asked, field) in [
+            ("2026-04-01T12:00", "2026-04-01T12:00"),
+            ("2026-04-01T12:00:07+02:00", "2026-04-01T10:00:07"),
+            ("2026-04-01T12:00:07.5Z", "2026-04-01T12:00:07.500"),
+            ("yesterday", "yesterday"),
+        ] {
+            assert_eq!(as_field(asked), field);
+            assert_eq!(moment(asked).ok(), moment(field).ok(), "{asked}");
+        }
     }
 
     #[test]
@@ -266,5 +297,7 @@ mod tests {
         let again = Asked::of(&Form::of_query(Some(&query)));
         assert_eq!(again.query(&[]), asked.query(&[]));
         assert!(asked.is_any() && !Asked::default().is_any());
+        let long = Asked::of(&Form::of_query(Some(&format!("type={}", "a".repeat(400)))));
+        assert!(long.event_type.ends_with('…'), "{}", long.event_type);
     }
 }

@@ -7,11 +7,15 @@ use subtle::ConstantTimeEq as _;
 use url::{Url, form_urlencoded};
 
 use super::answer::Trouble;
+use super::harmless::escaped_len;
 use crate::App;
 use crate::problem::Problem;
 
 /// The largest form: an event of the largest size, each byte of it escaped.
 const FORM_MAX: usize = 1024 * 1024;
+
+/// The most of one field that a page shows again, as it stands in the page. A page has at most 100 KB.
+const AGAIN_MAX: usize = 32 * 1024;
 
 /// The fields of a form, or of a query.
 #[derive(Debug, Default)]
@@ -36,6 +40,16 @@ impl Form {
     /// A field's text without the spaces around it; empty where it is not there.
     pub(super) fn text(&self, name: &str) -> &str {
         self.raw(name).trim()
+    }
+
+    /// A field's text where a page shows it again: empty where it is so long that the page would be too large.
+    pub(super) fn again(&self, name: &str) -> &str {
+        let text = self.raw(name);
+        if escaped_len(text) > AGAIN_MAX {
+            ""
+        } else {
+            text
+        }
     }
 
     /// The texts of a field that may be there many times.

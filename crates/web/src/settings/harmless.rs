@@ -22,6 +22,13 @@ pub(super) fn harmless(bytes: &[u8], most: usize) -> (String, bool) {
     (text, shown.len() == bytes.len())
 }
 
+/// How long a text is in a page, where what would be markup is escaped.
+pub(super) fn escaped_len(text: &str) -> usize {
+    let markup = |byte: &u8| b"&<>\"'".contains(byte);
+    // As `&#38;`.
+    text.len() + 4 * text.bytes().filter(|byte| markup(byte)).count()
+}
+
 fn push(text: &mut String, code: u32) {
     text.push(char::from_u32(code).unwrap_or('\u{fffd}'));
 }

@@ -15,12 +15,14 @@ use super::form::Form;
 use super::keys;
 use super::rooms::Rooms;
 use super::session::Visit;
-use super::words::When;
+use super::words::{IN_A_LIST, When, in_short};
 use crate::App;
 use crate::query::{cut_page, read_cursor};
 
 /// Entries a page.
-const SHOWN: u32 = 50;
+const SHOWN: u32 = 25;
+/// The most of a value before or after a change, as it stands in the page.
+const VALUE: usize = 500;
 
 pub(super) fn rooms() -> Rooms {
     Rooms::default().get("/settings/teams/{team}/history", show)
@@ -72,7 +74,10 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
         changes: entry
             .changes
             .into_iter()
-            .map(|change| (change.field, change.from, change.to))
+            .map(|change| {
+                let value = |text: Option<String>| text.map(|text| in_short(&text, VALUE));
+                (change.field, value(change.from), value(change.to))
+            })
             .collect(),
     };
     let page = History {
@@ -130,7 +135,7 @@ impl Names {
             Actor::Operator => "The operator".to_owned(),
             Actor::Session => "Somebody at these pages".to_owned(),
             Actor::Key(key) => match self.keys.get(&key) {
-                Some(name) => format!("The API key {name}"),
+                Some(name) => format!("The API key {}", in_short(name, IN_A_LIST)),
                 None => "An API key that is gone".to_owned(),
             },
         }
@@ -139,12 +144,20 @@ impl Names {
     fn subject(&self, subject: Subject) -> Option<Name> {
         match subject {
             Subject::Team(_) => None,
+            Subject::Endpoint(id) if !self.endpoints.contains_key(&id) => Some(Name {
+                text: "a deleted endpoint".to_owned(),
+                path: None,
+            }),
+            Subject::Key(id) if !self.keys.contains_key(&id) => Some(Name {
+                text: "a revoked key".to_owned(),
+                path: None,
+            }),
             Subject::Endpoint(id) => self.endpoints.get(&id).map(|(uuid, name)| Name {
-                text: name.clone(),
+                text: in_short(name, IN_A_LIST),
                 path: Some(format!("{}/webhooks/{uuid}", self.base)),
             }),
             Subject::Key(id) => self.keys.get(&id).map(|name| Name {
-                text: name.clone(),
+                text: in_short(name, IN_A_LIST),
                 path: None,
             }),
         }

@@ -119,7 +119,7 @@ async fn make(
         Err(problem @ (Problem::Unavailable | Problem::Internal)) => Err(problem.into()),
         Err(problem) => {
             let mut page = list(&app, &visit).await?;
-            page.name = form.raw("name").to_owned();
+            page.name = form.again("name").to_owned();
             page.problem = Some(problem.sentence());
             Ok(answer::page(problem.status(), &page))
         }

@@ -75,9 +75,10 @@ pub(super) async fn rows(
             id,
             event_type: delivery.event_type.clone(),
             test: delivery.test,
-            endpoint: endpoint
-                .map_or("a deleted endpoint", String::as_str)
-                .to_owned(),
+            endpoint: endpoint.map_or_else(
+                || "a deleted endpoint".to_owned(),
+                |name| words::in_short(name, words::IN_A_LIST),
+            ),
             badge: Badge::of_delivery(delivery),
             attempts: delivery.attempt_count,
             next: delivery.upcoming().map(|at| When::of(at, now)),
@@ -88,7 +89,10 @@ pub(super) async fn rows(
                 (None, None) => String::new(),
             }),
             made: When::of(delivery.id.created_at(), now),
-            can_retry: visit.can_write && delivery.status() != Status::Canceled,
+            // What is retried goes to the endpoint as it is now, so there has to be one.
+            can_retry: visit.can_write
+                && delivery.status() != Status::Canceled
+                && endpoint.is_some(),
         }
     };
     Ok(deliveries.iter().map(row).collect())
@@ -224,10 +228,10 @@ async fn offered(
 
 fn choices_of(app: &App, offered: Vec<(EndpointId, String)>, chosen: &str) -> Vec<Choice> {
     let codec = app.engine.store().codec();
-    let choice = |(id, label)| {
+    let choice = |(id, label): (EndpointId, String)| {
         let value = codec.uuid(id).to_string();
         Choice {
-            label,
+            label: words::in_short(&label, words::IN_A_CHOICE),
             chosen: value == chosen,
             value,
         }

@@ -10,7 +10,6 @@ use axum::extract::State;
 use axum::response::Response;
 use engine::Refusal;
 use http::{HeaderMap, Uri};
-use model::delivery::Status;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use store::{LogFilter, RetryFilter};
 
@@ -152,7 +151,7 @@ async fn conditions(
     let store = app.engine.store();
     let names = store.names_of(visit.team.id, filter.endpoint).await?;
     let mut said = vec![match (filter.endpoint, names.into_values().next()) {
-        (Some(_), Some(name)) => format!("of {name}"),
+        (Some(_), Some(name)) => format!("of {}", words::shown(&name)),
         (Some(_), None) => "of a deleted endpoint".to_owned(),
         (None, _) => "of all endpoints".to_owned(),
     }];
@@ -189,14 +188,19 @@ async fn retry_picked(
         return Err(Problem::InvalidRequest(sentence).into());
     }
     let store = app.engine.store();
+    let mut endpoints = Vec::new();
     for id in &ids {
         let found = store.delivery_alone(visit.team.id, *id).await?;
-        let delivery = found.ok_or(Trouble::Missing)?;
-        if delivery.status() == Status::Canceled {
-            let sentence = "One of these was canceled when its endpoint was deleted; there is \
-                            nowhere to send it. Pick the others alone.";
-            return Err(Problem::Conflict(sentence.into()).into());
-        }
+        endpoints.push(found.ok_or(Trouble::Missing)?.endpoint);
+    }
+    let living = store.names_of(visit.team.id, endpoints.clone()).await?;
+    if !endpoints
+        .iter()
+        .all(|endpoint| living.contains_key(endpoint))
+    {
+        let sentence = "The endpoint of one of these was deleted, so there is nowhere to send it, \
+                        and none was retried. Pick the others alone.";
+        return Err(Problem::Conflict(sentence.into()).into());
     }
     for id in &ids {
         app.engine.retry_delivery(visit.team.id, *id).await?;

@@ -107,7 +107,7 @@ async fn send(
         Err(Problem::NotFound) => Err(Trouble::Missing),
         Err(problem) if in_place => Ok(delivery::told(problem.status(), problem.sentence())),
         Err(problem) => {
-            let data = form.raw("data").to_owned();
+            let data = form.again("data").to_owned();
             let data = (!data.is_empty()).then_some(data);
             test_page(&app, &visit, id, form.text("type"), data, Some(problem)).await
         }
@@ -120,11 +120,12 @@ async fn try_send(
     id: EndpointId,
     form: &Form,
 ) -> Result<DeliveryId, Problem> {
-    let (name, data) = (form.text("type"), form.text("data"));
+    // Browsers send the line ends of a field as CR LF, whatever was typed.
+    let (name, data) = (form.text("type"), form.text("data").replace("\r\n", "\n"));
     let event = if data.is_empty() {
         NewEvent::example(&app.catalog, name)?
     } else {
-        edited(app, name, data)?
+        edited(app, name, &data)?
     };
     Ok(app.engine.send_test(visit.team.id, id, event).await?)
 }

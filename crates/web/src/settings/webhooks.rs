@@ -11,9 +11,11 @@ use model::id::EndpointId;
 use model::tally::hour_of;
 use model::time::Timestamp;
 use store::EndpointHour;
+use url::form_urlencoded;
 
 use super::answer::{self, Frame, Tab, Trouble};
 use super::chart::{self, Svg};
+use super::form::Form;
 use super::receivers::{self, Example};
 use super::rooms::Rooms;
 use super::session::Visit;
@@ -63,8 +65,12 @@ struct List {
 }
 
 async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response, Trouble> {
-    let query = Query::read(uri.query(), &["page", "deleted"])?;
-    let request = query.page(PER_PAGE)?;
+    // As on all pages, what else a link carries is of no concern here.
+    let query = Form::of_query(uri.query());
+    let page = form_urlencoded::Serializer::new(String::new())
+        .append_pair("page", query.text("page"))
+        .finish();
+    let request = Query::read(Some(&page), &["page"])?.page(PER_PAGE)?;
     let store = app.engine.store();
     let page = store.endpoints(visit.team.id, request).await?;
     let now = app.engine.clock().now();
@@ -97,7 +103,7 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
         } else {
             Vec::new()
         },
-        deleted: query.text("deleted").is_some(),
+        deleted: !query.text("deleted").is_empty(),
         base: base.clone(),
     };
     Ok(answer::ok(&template))
@@ -115,8 +121,8 @@ fn card(endpoint: &Endpoint, path: String, hours: &[EndpointHour], now: Timestam
     let day = chart::sum(&tallies);
     Card {
         path,
-        name: words::name_of(endpoint).to_owned(),
-        url: endpoint.url.clone(),
+        name: words::in_short(&words::name_of(endpoint), words::IN_A_LIST),
+        url: words::in_short(&endpoint.url, words::IN_A_LIST),
         has_description: endpoint.description.is_some(),
         events: events(&endpoint.subscription),
         badge: Badge::of_endpoint(endpoint),

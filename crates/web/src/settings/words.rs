@@ -7,6 +7,8 @@ use model::delivery::{Delivery, Status};
 use model::endpoint::{Endpoint, EndpointStatus};
 use model::time::Timestamp;
 
+use super::harmless::{escaped_len, harmless};
+
 /// A moment, for a person: exactly, and how long ago or ahead it is.
 #[derive(Clone)]
 pub(super) struct When {
@@ -186,7 +188,7 @@ pub(super) fn health(endpoint: &Endpoint, now: Timestamp) -> String {
             } else {
                 format!("{} failures in a row", count(u64::from(failures)))
             };
-            Some(format!("{row} since {since}: {}", self::reason(reason)))
+            Some(format!("{row} since {since} UTC: {}", self::reason(reason)))
         }
         _ => None,
     };
@@ -202,8 +204,36 @@ pub(super) fn health(endpoint: &Endpoint, now: Timestamp) -> String {
 }
 
 /// What an endpoint is called: its description, else its URL.
-pub(super) fn name_of(endpoint: &Endpoint) -> &str {
-    endpoint.description.as_deref().unwrap_or(&endpoint.url)
+pub(super) fn name_of(endpoint: &Endpoint) -> String {
+    shown(endpoint.description.as_deref().unwrap_or(&endpoint.url))
+}
+
+/// A text of a team's as its pages show it: on one line, and with nothing in it that hides or moves the rest.
+pub(super) fn shown(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    harmless(line.as_bytes(), line.len()).0
+}
+
+/// The most of a name in a list, and in a field to choose from, as it stands in the page.
+pub(super) const IN_A_LIST: usize = 250;
+pub(super) const IN_A_CHOICE: usize = 120;
+
+/// The same where there is little room: at most so many bytes of the page.
+pub(super) fn in_short(text: &str, most: usize) -> String {
+    let shown = shown(text);
+    if escaped_len(&shown) <= most {
+        return shown;
+    }
+    let mut left = most;
+    let fits = |character: &char| {
+        let taken = escaped_len(character.encode_utf8(&mut [0; 4]));
+        let fits = taken <= left;
+        left = left.saturating_sub(taken);
+        fits
+    };
+    let cut: String = shown.chars().take_while(fits).collect();
+    format!("{cut}…")
 }
 
 #[cfg(test)]
@@ -244,6 +274,17 @@ mod tests {
             code.map(|(_, text)| text.as_str()).collect::<Vec<_>>(),
             ["a", "b"]
         );
+        for (text, most, cut) in [
+            ("a  long\tname", 20, "a long name"),
+            ("a long name", 11, "a long name"),
+            ("a long name", 6, "a long…"),
+            ("\u{200b}", 20, "⟨U+200B⟩"),
+            ("a&&&", 16, "a&&&"),
+            ("a&&&", 12, "a&&…"),
+            ("é", 1, "…"),
+        ] {
+            assert_eq!(in_short(text, most), cut, "{text:?}");
+        }
         for (time, text) in [(7, "7 ms"), (1250, "1.2 s"), (10_000, "10 s")] {
             assert_eq!(millis(time), text);
         }

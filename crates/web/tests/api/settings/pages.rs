@@ -82,7 +82,7 @@ async fn every_page_is_small_strict_and_shows_strangers_text_as_text() {
     let overview = browser.get(&format!("{BASE}/webhooks")).await;
     for shown in [
         "used 2 of 10",
-        "6 failures in a row since 12:00: an error status",
+        "6 failures in a row since 12:00 UTC: an error status",
         "0%",
         "of 6 attempts, 24 h",
         "unhealthy",
@@ -99,7 +99,8 @@ async fn every_page_is_small_strict_and_shows_strangers_text_as_text() {
     for shown in [
         "x-vantagekit-signature",
         "sha256=",
-        "curl -i -X POST",
+        "curl -g -i -X POST",
+        "-H &#39;accept:&#39;",
         "203.0.113.7",
         "First byte",
         "The receiver failed",
@@ -335,8 +336,98 @@ async fn the_history_says_who_changed_what_in_pages() {
         .get(&format!("{BASE}/history?cursor={cursor}"))
         .await;
     assert_page(&older, StatusCode::OK);
-    assert!(older.text().contains("number 8 → number 9") && older.text().contains("made the team"));
+    assert!(older.text().contains("number 33 → number 34"), "no gap");
     assert!(!older.text().contains("number 58 → number 59"));
+    let (mut last, mut pages) = (older, 2);
+    while let Some((_, rest)) = last.text().split_once("history?cursor=") {
+        let path = format!("{BASE}/history?cursor={}", rest.split('"').next().unwrap());
+        last = browser.get(&path).await;
+        pages += 1;
+    }
+    // 60 changes and what the team began with.
+    assert_eq!(pages, 3);
+    assert!(last.text().contains("made the team"), "{}", last.text());
     let wrong = browser.get(&format!("{BASE}/history?cursor=x")).await;
     assert_eq!(wrong.status, StatusCode::NOT_FOUND);
+}
+
+/// What a team can choose itself is as long as it may be, and of the characters that take most room in a page.
+#[tokio::test(start_paused = true)]
+async fn a_page_is_small_whatever_it_shows() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    for number in 0..10 {
+        let path = "&'".repeat(900);
+        let url = json!({"url": format!("https://hooks.receiver.dev/{number}/{path}?{path:.100}")});
+        let call = rig.call("POST", "/v1/webhook-endpoints").key(&team.key);
+        let made = call.json(&url).send().await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+        let id = made.data()["id"].as_str().unwrap().to_owned();
+        let path = format!("/v1/webhook-endpoints/{id}");
+        for description in ["'".repeat(500), "&".repeat(500), "\u{200b}x".repeat(250)] {
+            let call = rig.call("PATCH", &path).key(&team.key);
+            let changed = call.json(&json!({"description": description})).send().await;
+            assert_eq!(changed.status, StatusCode::OK, "{}", changed.text());
+        }
+    }
+    let mut event = crate::rig::link_expired("odd");
+    event["data"]["name"] = json!("'".repeat(5700));
+    let published = rig.call("POST", "/v1/events").key(&team.key);
+    let published = published.json(&event).send().await;
+    assert_eq!(
+        published.status,
+        StatusCode::ACCEPTED,
+        "{}",
+        published.text()
+    );
+    let event = published.data()["id"].as_str().unwrap().to_owned();
+    let deliveries = rig.deliveries_of(&team, &event).await;
+    let browser = Browser::of(&rig, "acme").await;
+    let list = browser.get(&format!("{BASE}/webhooks")).await;
+    let endpoint = list.text().split_once("/webhooks/").unwrap().1;
+    let endpoint = endpoint
+        .split_once("href=\"/settings/teams/acme/webhooks/")
+        .map_or(endpoint, |(_, rest)| rest);
+    let endpoint = endpoint.split('"').next().unwrap().to_owned();
+    for page in [
+        "webhooks",
+        "deliveries",
+        "deliveries?status=pending",
+        "history",
+        "events/link.expired",
+        &format!("webhooks/{endpoint}"),
+        &format!("webhooks/{endpoint}/settings"),
+        &format!("webhooks/{endpoint}/test"),
+        &format!("deliveries/{}", deliveries[0]),
+    ] {
+        let answer = browser.get(&format!("{BASE}/{page}")).await;
+        assert_page(&answer, StatusCode::OK);
+        // But in the field where it is edited.
+        let hides = answer.text().contains('\u{200b}');
+        assert_eq!(hides, page.ends_with("/settings"), "{page}");
+    }
+    // What is sent back at any length is not shown again at any length.
+    let long = "'".repeat(100_000);
+    for (path, field) in [
+        ("debugger", "headers"),
+        ("debugger", "body"),
+        ("webhooks", "url"),
+        ("keys", "name"),
+        (&format!("webhooks/{endpoint}/settings"), "description"),
+        (&format!("webhooks/{endpoint}/test"), "data"),
+    ] {
+        let from = if path == "webhooks" {
+            "webhooks/new"
+        } else {
+            path
+        };
+        let (from, to) = (format!("{BASE}/{from}"), format!("{BASE}/{path}"));
+        let answer = browser.post(&from, &to, &[(field, &long)]).await;
+        assert_page(&answer, answer.status);
+        assert!(!answer.text().contains(&"&#39;".repeat(20_000)), "{path}");
+    }
+    let log = browser
+        .get(&format!("{BASE}/deliveries?id={}", "%27".repeat(10_000)))
+        .await;
+    assert_page(&log, StatusCode::BAD_REQUEST);
 }

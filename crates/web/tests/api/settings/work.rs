@@ -460,6 +460,14 @@ async fn the_debugger_knows_the_delivery_and_says_what_differs() {
         .collect();
     let body = String::from_utf8(body.to_vec()).unwrap();
     let respaced = body.replace("\":", "\": ");
+    // Which keeps its members by their names: another order than the one they are sent in.
+    let members: serde_json::Map<_, _> = serde_json::from_str(&body).unwrap();
+    let pairs = members
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":{value}"));
+    let reordered = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
+    assert_ne!(reordered, body);
+    let edited = body.replace("link.expired", "link.created");
     let browser = Browser::of(&rig, "acme").await;
     let debugger = format!("{BASE}/debugger");
     for (secret, body, said) in [
@@ -481,6 +489,13 @@ async fn the_debugger_knows_the_delivery_and_says_what_differs() {
         (
             "whsec_AAAA",
             &body,
+            &["wrong_secret", "The secret is not one of"],
+        ),
+        (secret, &reordered, &["body_rewritten", "differs from byte"]),
+        (secret, &edited, &["body_differs", "differs from byte"]),
+        (
+            "whsec_AAAA",
+            &edited,
             &["secret_or_body_differs", "The secret is not one of"],
         ),
         ("", &body, &["Paste the endpoint"]),
@@ -499,6 +514,245 @@ async fn the_debugger_knows_the_delivery_and_says_what_differs() {
             secret.is_empty() || !page.text().contains(secret),
             "the secret is not shown again"
         );
+    }
+    let judged = async |headers: &str, secret: &str| {
+        let fields = [("headers", headers), ("body", &body), ("secret", secret)];
+        let page = browser.post(&debugger, &debugger, &fields).await;
+        assert_page(&page, StatusCode::OK);
+        page.text().to_owned()
+    };
+    // Each scheme has a timestamp of its own.
+    let later = headers.replace("timestamp: 17", "timestamp: 18");
+    assert_ne!(later, headers);
+    let page = judged(&later, secret).await;
+    assert!(page.contains("timestamp_or_id_differs"), "{page}");
+    // A secret that was replaced with no overlap is told from one that never was.
+    let list = browser.get(&format!("{BASE}/webhooks")).await;
+    let path = between(list.text(), "<h2><a href=\"", "\"").to_owned();
+    let settings = format!("{path}/settings");
+    let rotated = browser
+        .post(&settings, &format!("{path}/rotate"), &[("overlap", "0")])
+        .await;
+    assert_page(&rotated, StatusCode::OK);
+    let page = judged(&headers, secret).await;
+    assert!(
+        page.contains("The signature is right") && page.contains("not in use any more"),
+        "{page}"
+    );
+}
+
+/// Where somebody else changed it meanwhile, what they did is not undone unseen.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_out_of_date_does_not_save_over_what_is_there() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let endpoint = rig.endpoint(&team, "ok").await;
+    let browser = Browser::of(&rig, "acme").await;
+    let settings = format!("{BASE}/webhooks/{endpoint}/settings");
+    let seen = |page: &str| between(page, "name=\"seen\" value=\"", "\"").to_owned();
+    let before = seen(browser.get(&settings).await.text());
+    tokio::time::advance(std::time::Duration::from_secs(5)).await;
+    let path = format!("/v1/webhook-endpoints/{endpoint}");
+    let moved = json!({"url": "https://hooks.receiver.dev/moved"});
+    let call = rig.call("PATCH", &path).key(&team.key);
+    assert_eq!(call.json(&moved).send().await.status, StatusCode::OK);
+    let fields = |seen| {
+        [
+            ("seen", seen),
+            ("url", "https://hooks.receiver.dev/ok"),
+            ("description", "mine"),
+            ("events", "all"),
+        ]
+    };
+    let refused = browser.post(&settings, &settings, &fields(&before)).await;
+    assert_page(&refused, StatusCode::CONFLICT);
+    assert!(
+        refused.text().contains("changed elsewhere"),
+        "{}",
+        refused.text()
+    );
+    let kept = rig.call("GET", &path).key(&team.key).send().await.data();
+    assert_eq!(kept["url"], "https://hooks.receiver.dev/moved");
+    // What was typed is still there, and can be saved by one who knows now.
+    assert!(refused.text().contains("value=\"mine\""));
+    let again = seen(refused.text());
+    let saved = browser.post(&settings, &settings, &fields(&again)).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.text());
+    let kept = rig.call("GET", &path).key(&team.key).send().await.data();
+    assert_eq!(kept["description"], "mine");
+}
+
+/// Nothing is retried where one of those that were picked cannot be.
+#[tokio::test(start_paused = true)]
+async fn those_that_are_picked_are_retried_all_or_none() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let (stays, goes) = (
+        rig.endpoint(&team, "ok").await,
+        rig.endpoint(&team, "ok2").await,
+    );
+    let event = rig.publish(&team).await;
+    let deliveries = rig.deliveries_of(&team, &event).await;
+    for delivery in &deliveries {
+        rig.until(&team, delivery, "delivered").await;
+    }
+    let path = format!("/v1/webhook-endpoints/{goes}");
+    let deleted = rig.call("DELETE", &path).key(&team.key).send().await;
+    assert!(deleted.status.is_success(), "{}", deleted.text());
+    let browser = Browser::of(&rig, "acme").await;
+    let log = format!("{BASE}/deliveries");
+    let shown = browser.get(&log).await;
+    assert_eq!(
+        shown.text().matches("name=\"pick\"").count(),
+        1,
+        "only the one that can be"
+    );
+    let both: Vec<_> = deliveries.iter().map(|id| ("pick", id.as_str())).collect();
+    let refused = browser.post(&log, &format!("{log}/retry"), &both).await;
+    assert_page(&refused, StatusCode::CONFLICT);
+    assert!(
+        refused.text().contains("none was retried"),
+        "{}",
+        refused.text()
+    );
+    for delivery in &deliveries {
+        let path = format!("/v1/deliveries/{delivery}");
+        let now = rig.call("GET", &path).key(&team.key).send().await.data();
+        assert_eq!(now["attemptCount"], 1, "{now}");
+    }
+    let alone = browser.get(&format!("{log}?endpoint={stays}")).await;
+    let id = between(alone.text(), "name=\"pick\" value=\"", "\"").to_owned();
+    let retried = browser
+        .post(&log, &format!("{log}/retry"), &[("pick", &id)])
+        .await;
+    assert_eq!(retried.status, StatusCode::SEE_OTHER, "{}", retried.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_is_looked_for_by_its_digits_and_nothing_else_is_one() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let (one, other) = (
+        rig.endpoint(&team, "ok").await,
+        rig.endpoint(&team, "ok2").await,
+    );
+    rig.publish(&team).await;
+    let browser = Browser::of(&rig, "acme").await;
+    for (query, status, rows) in [
+        ("id=%2B1", StatusCode::BAD_REQUEST, 0),
+        ("id=%2B", StatusCode::BAD_REQUEST, 0),
+        ("id=-", StatusCode::BAD_REQUEST, 0),
+        ("id=g", StatusCode::BAD_REQUEST, 0),
+        ("id=0", StatusCode::OK, 2),
+        (&format!("id={one}"), StatusCode::OK, 1),
+        (&format!("id={one}&endpoint={one}"), StatusCode::OK, 1),
+        (&format!("id={one}&endpoint={other}"), StatusCode::OK, 0),
+        ("since=2026-04-01T12:00:00%2B02:00", StatusCode::OK, 2),
+    ] {
+        let page = browser.get(&format!("{BASE}/deliveries?{query}")).await;
+        assert_page(&page, status);
+        assert_eq!(page.text().matches("<tr data-id=").count(), rows, "{query}");
+        assert!(!page.text().contains("Retry all"), "{query}");
+    }
+    let page = browser
+        .get(&format!(
+            "{BASE}/deliveries?since=2026-04-01T12:00:00%2B02:00"
+        ))
+        .await;
+    assert!(
+        page.text().contains("value=\"2026-04-01T10:00:00\""),
+        "{}",
+        page.text()
+    );
+}
+
+/// A browser writes line ends as CR LF; a command in a page cannot hold them.
+#[tokio::test(start_paused = true)]
+async fn a_curl_command_sends_the_very_bytes() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let endpoint = rig.endpoint(&team, "ok?a[]=1&b={x,y}").await;
+    let browser = Browser::of(&rig, "acme").await;
+    let test = format!("{BASE}/webhooks/{endpoint}/test");
+    let page = browser.get(&format!("{test}?type=link.created")).await;
+    let typed = between(page.text(), "<textarea id=\"data\"", "</textarea>");
+    let typed = typed.split_once('>').unwrap().1.replace("&#34;", "\"");
+    let typed = typed.trim_start_matches('\n').replace('\n', "\r\n");
+    assert!(typed.contains("\r\n"), "{typed}");
+    let sent = browser
+        .post(&test, &test, &[("type", "link.created"), ("data", &typed)])
+        .await;
+    assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.text());
+    let body = rig.call("POST", "/v1/events").key(&team.key);
+    let body = body.header("content-type", "application/json");
+    let text = format!("{}", crate::rig::link_expired("it's")).replace("\":", "\":\r\n");
+    let published = body.body(text.into()).send().await;
+    assert_eq!(
+        published.status,
+        StatusCode::ACCEPTED,
+        "{}",
+        published.text()
+    );
+    let event = published.data()["id"].as_str().unwrap().to_owned();
+    let with_cr = rig.deliveries_of(&team, &event).await.remove(0);
+    for (path, from_file) in [
+        (sent.header("location").to_owned(), false),
+        (format!("{BASE}/deliveries/{with_cr}"), true),
+    ] {
+        rig.until(&team, path.rsplit('/').next().unwrap(), "delivered")
+            .await;
+        let page = browser.get(&path).await;
+        let curl = between(page.text(), "aria-label=\"curl command\">", "</pre>");
+        assert!(
+            curl.starts_with("curl -g -i -X POST &#39;https://hooks.receiver.dev/"),
+            "{curl}"
+        );
+        assert_eq!(
+            curl.ends_with("--data-binary @request.txt"),
+            from_file,
+            "{curl}"
+        );
+        assert_eq!(
+            page.text().contains("Save the body beside it first"),
+            from_file
+        );
+        assert!(!page.text().contains('\r'));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_is_deleted_by_the_name_that_is_shown() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let browser = Browser::of(&rig, "acme").await;
+    for (description, shown) in [
+        ("My  laptop", "My laptop"),
+        ("\u{200b}", "⟨U+200B⟩"),
+        ("a\u{202e}b", "a⟨U+202E⟩b"),
+    ] {
+        let body = json!({"url": "https://hooks.receiver.dev/ok", "description": description});
+        let made = rig
+            .call("POST", "/v1/webhook-endpoints")
+            .key(&team.key)
+            .json(&body)
+            .send()
+            .await;
+        let id = made.data()["id"].as_str().unwrap().to_owned();
+        let settings = format!("{BASE}/webhooks/{id}/settings");
+        let page = browser.get(&settings).await;
+        assert!(
+            page.text()
+                .contains(&format!("type its name: <code>{shown}</code>")),
+            "{}",
+            page.text()
+        );
+        let delete = format!("{BASE}/webhooks/{id}/delete");
+        let refused = browser
+            .post(&settings, &delete, &[("name", "another")])
+            .await;
+        assert_page(&refused, StatusCode::UNPROCESSABLE_ENTITY);
+        let deleted = browser.post(&settings, &delete, &[("name", shown)]).await;
+        assert_eq!(deleted.status, StatusCode::SEE_OTHER, "{}", deleted.text());
     }
 }
 
