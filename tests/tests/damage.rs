@@ -2,7 +2,7 @@
 //! what to do and changes nothing, never a silent new database; and where damage shows only later, an error and
 //! never a wrong answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -411,7 +411,8 @@ async fn damage_that_shows_later_is_an_error_and_never_a_wrong_answer() -> Resul
 
     let service = setup.start(&[]).await?;
     let operator = service.operator_of("acme");
-    let (mut right, mut refused) = (0, 0);
+    let mut readable = BTreeSet::new();
+    let mut refused = 0;
     for (number, event) in events.iter().enumerate() {
         let reply = operator
             .send("GET", &format!("/v1/events/{event}"), &[], "")
@@ -419,26 +420,48 @@ async fn damage_that_shows_later_is_an_error_and_never_a_wrong_answer() -> Resul
         match reply.status {
             200 => {
                 assert_eq!(reply.data()["data"], data(number, LONG), "{number}");
-                right += 1;
+                readable.insert(number);
             }
             503 => refused += 1,
             _ => panic!("{} {}", reply.status, reply.text),
         }
     }
+    let right = readable.len();
     println!("figure: {right} events are right, {refused} are refused");
     assert!(refused > 0 && right > events.len() / 2, "{right} {refused}");
     assert!(service.log().contains("is damaged"), "{}", service.log());
-    // Whatever is sent is what was published.
+    // All that can be read is sent, as it was published, and nothing else.
     operator
         .call("PATCH", &path, &json!({"paused": false}), 200)
         .await?;
-    let sent = inbox.wait_for(1).await;
-    for arrival in sent {
+    let mut sent = BTreeSet::new();
+    for arrival in inbox.wait_for(right).await {
         assert_eq!(verify(&arrival, &endpoint.secret), Ok(()));
         let body: Value = serde_json::from_slice(&arrival.body)?;
         let number = body["data"]["email"].as_str().context("an address")?;
         let number: usize = number.trim_end_matches("@example.com").parse()?;
         assert_eq!(body["data"], data(number, LONG));
+        sent.insert(number);
     }
+    assert_eq!(sent, readable);
+    // What cannot be is told, stays owed, and holds up nothing that comes later.
+    let later = publish(&operator, events.len(), LONG).await?;
+    eventually("what came later is delivered", async || {
+        let deliveries = operator.deliveries_of(&later).await.ok()?;
+        (deliveries[0]["status"] == "delivered").then_some(())
+    })
+    .await;
+    eventually("all outcomes are recorded", async || {
+        let pending = operator.deliveries("status=pending").await.ok()?;
+        (pending.len() == refused).then_some(())
+    })
+    .await;
+    assert!(
+        service
+            .log()
+            .contains("deliveries are due and cannot be sent"),
+        "{}",
+        service.log()
+    );
     Ok(())
 }
