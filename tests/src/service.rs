@@ -251,8 +251,13 @@ impl Service {
     }
 
     /// Asks it to stop; how it ended, within 16 s.
-    pub async fn terminate(mut self) -> Result<(ExitStatus, String)> {
+    pub async fn terminate(self) -> Result<(ExitStatus, String)> {
         kill_process(self.pid()?, Signal::TERM)?;
+        self.ended().await
+    }
+
+    /// How it ended by itself, within 16 s.
+    pub async fn ended(mut self) -> Result<(ExitStatus, String)> {
         let ended = tokio::time::timeout(Duration::from_secs(16), self.process.wait()).await;
         let status = ended.context("it did not end within 16 s")??;
         self.hear_out()?;

@@ -2,7 +2,7 @@
 //! what to do and changes nothing, never a silent new database; and where damage shows only later, an error and
 //! never a wrong answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use vk_tests::{Api, ReadOnlyFile, Service, Setup, SmallDisk, eventually, verify};
+use vk_tests::{Answer, Api, ReadOnlyFile, Service, Setup, SmallDisk, eventually, verify};
 
 const PAGE: usize = 4096;
 
@@ -383,6 +383,8 @@ async fn a_place_that_cannot_be_written_is_named_and_works_once_it_can() -> Resu
 /// A database larger than what is looked through wholly when it is opened.
 const LARGE: usize = 40 << 20;
 const LONG: usize = 250_000;
+/// How a page begins that is a leaf of a tree of keys.
+const LEAF: u8 = 0x0a;
 
 #[tokio::test]
 async fn damage_that_shows_later_is_an_error_and_never_a_wrong_answer() -> Result<()> {
@@ -411,7 +413,8 @@ async fn damage_that_shows_later_is_an_error_and_never_a_wrong_answer() -> Resul
 
     let service = setup.start(&[]).await?;
     let operator = service.operator_of("acme");
-    let (mut right, mut refused) = (0, 0);
+    let mut readable = BTreeSet::new();
+    let mut refused = 0;
     for (number, event) in events.iter().enumerate() {
         let reply = operator
             .send("GET", &format!("/v1/events/{event}"), &[], "")
@@ -419,26 +422,130 @@ async fn damage_that_shows_later_is_an_error_and_never_a_wrong_answer() -> Resul
         match reply.status {
             200 => {
                 assert_eq!(reply.data()["data"], data(number, LONG), "{number}");
-                right += 1;
+                readable.insert(number);
             }
             503 => refused += 1,
             _ => panic!("{} {}", reply.status, reply.text),
         }
     }
+    let right = readable.len();
     println!("figure: {right} events are right, {refused} are refused");
     assert!(refused > 0 && right > events.len() / 2, "{right} {refused}");
     assert!(service.log().contains("is damaged"), "{}", service.log());
-    // Whatever is sent is what was published.
+    // All that can be read is sent, as it was published, and nothing else.
     operator
         .call("PATCH", &path, &json!({"paused": false}), 200)
         .await?;
-    let sent = inbox.wait_for(1).await;
-    for arrival in sent {
+    let mut sent = BTreeSet::new();
+    for arrival in inbox.wait_for(right).await {
         assert_eq!(verify(&arrival, &endpoint.secret), Ok(()));
         let body: Value = serde_json::from_slice(&arrival.body)?;
         let number = body["data"]["email"].as_str().context("an address")?;
         let number: usize = number.trim_end_matches("@example.com").parse()?;
         assert_eq!(body["data"], data(number, LONG));
+        sent.insert(number);
     }
+    assert_eq!(sent, readable);
+    // What cannot be is told, stays owed, and holds up nothing that comes later.
+    let later = publish(&operator, events.len(), LONG).await?;
+    eventually("what came later is delivered", async || {
+        let deliveries = operator.deliveries_of(&later).await.ok()?;
+        (deliveries[0]["status"] == "delivered").then_some(())
+    })
+    .await;
+    eventually("all outcomes are recorded", async || {
+        let pending = operator.deliveries("status=pending").await.ok()?;
+        (pending.len() == refused).then_some(())
+    })
+    .await;
+    assert!(
+        service
+            .log()
+            .contains("deliveries are due and cannot be sent"),
+        "{}",
+        service.log()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_outcome_for_a_damaged_page_is_refused_alone_and_its_receiver_is_not_flooded()
+-> Result<()> {
+    let setup = Setup::new()?;
+    let service = setup.start(&[]).await?;
+    let team = service.team("acme").await?;
+    let (inbox, silo) = (setup.inbox().await?, setup.inbox().await?);
+    let mark = |number: usize| format!("this is the answer to number {number}");
+    inbox.script((0..60).map(|number| Answer::status(200).with_body(mark(number))));
+    team.endpoint(&inbox.url(), &["team.member_removed"])
+        .await?;
+    let mut deliveries = Vec::new();
+    for number in 0..60 {
+        let event = publish(&team, number, 100).await?;
+        inbox.wait_for(number + 1).await; // so that each gets its own answer
+        let made = team.deliveries_of(&event).await?;
+        deliveries.push(made[0]["id"].as_str().context("an id")?.to_owned());
+    }
+    // So large that it is not looked through when it is opened.
+    let held = team.endpoint(&silo.url(), &["team.member_joined"]).await?;
+    let path = format!("/v1/webhook-endpoints/{}", held.id);
+    team.call("PATCH", &path, &json!({"paused": true}), 200)
+        .await?;
+    for number in 0..LARGE / LONG {
+        let mut joined = data(number, LONG);
+        joined["role"] = json!("admin");
+        team.publish("team.member_joined", &joined).await?;
+    }
+    service.terminate().await?;
+    let bytes = fs::read(&setup.database)?;
+    let holds = |page: &[u8], text: &str| {
+        page.windows(text.len())
+            .any(|window| window == text.as_bytes())
+    };
+    // A leaf of the tree of attempts: all others go through what is above it.
+    let leaf_of = |number: usize| {
+        let mut pages = bytes.chunks(PAGE);
+        pages.position(|page| page[0] == LEAF && holds(page, &mark(number)))
+    };
+    let broken = (20..40).find(|number| leaf_of(*number).is_some());
+    let broken = broken.context("some attempt is on a leaf")?;
+    let page = leaf_of(broken).context("it was found")?;
+    let whole = (0..60).find(|number| leaf_of(*number).is_some_and(|other| other != page));
+    let whole = whole.context("another attempt is on another leaf")?;
+    overwrite(setup.folder.path(), page * PAGE, &[0xa5; PAGE])?;
+
+    let service = setup.start(&[]).await?;
+    let operator = service.operator_of("acme");
+    let arrivals_of = |delivery: &str| {
+        let arrivals = inbox.arrivals().into_iter();
+        arrivals
+            .filter(|arrival| arrival.header("x-vantagekit-delivery") == delivery)
+            .count()
+    };
+    for number in [broken, whole] {
+        let path = format!("/v1/deliveries/{}/retry", deliveries[number]);
+        operator.call("POST", &path, &json!({}), 202).await?;
+    }
+    eventually("the one is attempted again and again", async || {
+        (arrivals_of(&deliveries[broken]) > 3).then_some(())
+    })
+    .await;
+    // What came before it, beside it and after it is recorded.
+    publish(&operator, 60, 100).await?;
+    eventually("all the others are recorded", async || {
+        let mut open = operator.deliveries("status=pending").await.ok()?;
+        open.extend(operator.deliveries("status=retrying").await.ok()?);
+        (open.len() == 1 && open[0]["id"] == deliveries[broken]).then_some(())
+    })
+    .await;
+    assert_eq!(
+        operator.delivery(&deliveries[whole]).await?["attemptCount"],
+        2
+    );
+    assert_eq!(arrivals_of(&deliveries[whole]), 2);
+    // At 0, 1 and 3 s, and then not before 7 s.
+    assert!(arrivals_of(&deliveries[broken]) < 6, "it is flooded");
+    let log = service.log();
+    ensure!(log.contains("the store refused an outcome"), "{log}");
     Ok(())
 }

@@ -10,7 +10,7 @@
 //!
 //! All of it is plain state behind one lock; `sender.rs` and `puller.rs` do what it decides.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,7 @@ use model::endpoint::{Endpoint, Subscription};
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::time::Timestamp;
 use signature::SigningKeys;
-use store::{DueDelivery, DuePage};
+use store::{DueDelivery, DuePage, DuePosition};
 use tokio::sync::Semaphore;
 
 /// Where a lane's deliveries go: a snapshot, replaced as a whole by every edit.
@@ -175,13 +175,17 @@ struct State {
     again: HashSet<DeliveryId>,
     /// How many more deliveries go one at a time, since the lane has just begun to send again.
     gentle: usize,
+    /// Deliveries whose outcome the store refused, and how often in a row.
+    refusals: HashMap<DeliveryId, u32>,
+    /// Deliveries that are due and cannot be read, as far as that was told: once is enough.
+    unreadable: HashSet<DeliveryId>,
 }
 
 /// One reading of the store from its oldest due delivery to its newest.
 #[derive(Default)]
 struct Pass {
     /// The last position read; none at the start of a pass.
-    after: Option<(Timestamp, DeliveryId)>,
+    after: Option<DuePosition>,
     /// Offers since the pass began that no page has returned yet.
     late: BTreeMap<DeliveryId, DueDelivery>,
     /// Bytes of the bodies that ever stood in `late`: a bound on those that do.
@@ -194,7 +198,7 @@ struct Pass {
 
 /// The page a puller should read next.
 pub(crate) struct PageWanted {
-    pub(crate) after: Option<(Timestamp, DeliveryId)>,
+    pub(crate) after: Option<DuePosition>,
     pub(crate) limit: usize,
     pub(crate) max_bytes: usize,
 }
@@ -335,6 +339,7 @@ impl Lane {
     ) -> Next {
         let mut state = self.lock();
         state.held.remove(&(delivery, attempt_count));
+        state.refusals.remove(&delivery);
         if state.puller {
             state.pass.recorded.insert((delivery, attempt_count));
         }
@@ -346,6 +351,24 @@ impl Lane {
             next.wake = state.wake_before(at);
         }
         next
+    }
+
+    /// The store will not take the outcome of a try, which stays held, so that it is not made again before it is
+    /// let go. How often this has come of its delivery, one time after the other.
+    pub(crate) fn refused(&self, delivery: DeliveryId) -> u32 {
+        let mut state = self.lock();
+        let refusals = state.refusals.entry(delivery).or_default();
+        *refusals = refusals.saturating_add(1);
+        *refusals
+    }
+
+    /// A try that was refused may be made again.
+    pub(crate) fn let_go(&self, delivery: DeliveryId, attempt_count: u32) -> Next {
+        let mut state = self.lock();
+        state.held.remove(&(delivery, attempt_count));
+        state.again.remove(&delivery);
+        state.pull();
+        self.next(&mut state)
     }
 
     /// The page the puller should read; none when nothing is to be pulled (now): it has left.
@@ -379,10 +402,6 @@ impl Lane {
     /// the next due time is to be looked up.
     pub(crate) fn page_read(&self, page: DuePage) -> (Next, bool) {
         let mut state = self.lock();
-        let last = page
-            .deliveries
-            .last()
-            .map(|delivery| (delivery.due_at, delivery.id));
         for delivery in page.deliveries {
             state.pass.late.remove(&delivery.id);
             let known = try_of(&delivery);
@@ -390,13 +409,21 @@ impl Lane {
                 state.push(delivery);
             }
         }
-        if page.more {
-            state.pass.after = last.or(state.pass.after);
+        if page.more_after.is_some() {
+            state.pass.after = page.more_after;
         } else {
             state.end_pass();
         }
         let complete = !state.pulling;
         (self.next(&mut state), complete)
+    }
+
+    /// Those of these deliveries of which it was not told yet that they cannot be read; from now on it was.
+    pub(crate) fn newly_unreadable(&self, unreadable: &[DeliveryId]) -> Vec<DeliveryId> {
+        let mut state = self.lock();
+        let mut new = unreadable.to_vec();
+        new.retain(|delivery| state.unreadable.insert(*delivery));
+        new
     }
 
     /// The first due time in the future, as the store has it after a complete pass.

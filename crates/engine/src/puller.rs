@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::id::DeliveryId;
+
 use crate::house::House;
 use crate::lane::Lane;
 
@@ -21,6 +23,7 @@ pub(crate) async fn pull_all(house: Arc<House>, lane: Arc<Lane>) {
             .await;
         let complete = match read {
             Ok(page) => {
+                tell_unreadable(&house, &lane, &page.unreadable);
                 let (next, complete) = lane.page_read(page);
                 house.follow(&lane, next);
                 complete
@@ -40,6 +43,23 @@ pub(crate) async fn pull_all(house: Arc<House>, lane: Arc<Lane>) {
             set_next_wake(&house, &lane, now).await;
         }
     }
+}
+
+/// Says which deliveries are owed and cannot be sent, once of each. They stay due, so that each later pass tries
+/// them again: a disk may read what it did not read before.
+fn tell_unreadable(house: &House, lane: &Lane, unreadable: &[DeliveryId]) {
+    let new = lane.newly_unreadable(unreadable);
+    let Some(first) = new.first() else { return };
+    house.metrics.store_failed();
+    let codec = house.store.codec();
+    tracing::error!(
+        endpoint = %codec.uuid(lane.endpoint),
+        deliveries = new.len(),
+        first = %codec.uuid(*first),
+        "deliveries are due and cannot be sent, since the database file is damaged where they or their events \
+         stand; the endpoint's others go on. They stay unfinished: stop the service and restore the file from \
+         a backup, or publish their events again"
+    );
 }
 
 /// Wakes the lane when its first delivery that is not due yet becomes so.

@@ -11,7 +11,7 @@ use crate::driver::{Query, Unit};
 use crate::error::StoreError;
 use crate::fresh::Wanted;
 use crate::store::Store;
-use crate::value::Columns;
+use crate::value::{Columns, Value};
 
 // What is owed has a next attempt, and nothing else has: that is what the index is over.
 const DUE: &str = "\
@@ -21,6 +21,17 @@ const DUE: &str = "\
     WHERE d.endpoint_id = $1 AND d.next_attempt_at <= $2 \
       AND (d.next_attempt_at, d.id) > ($3, $4) \
     ORDER BY d.next_attempt_at, d.id LIMIT $5";
+// The same without what a damaged page may hold: an index has it all.
+pub(crate) const DUE_POSITIONS: &str = "\
+    SELECT next_attempt_at, id FROM deliveries \
+    WHERE endpoint_id = $1 AND next_attempt_at <= $2 \
+      AND (next_attempt_at, id) > ($3, $4) \
+    ORDER BY next_attempt_at, id LIMIT $5";
+pub(crate) const DUE_AT_POSITION: &str = "\
+    SELECT d.id, d.event_id, d.event_type, d.attempt_count, d.schedule_start, \
+           d.next_attempt_at, d.test, e.body \
+    FROM deliveries d JOIN events e ON e.id = d.event_id \
+    WHERE d.id = $2 AND d.next_attempt_at = $1";
 const NEXT_DUE: &str = "\
     SELECT min(next_attempt_at) FROM deliveries \
     WHERE endpoint_id = $1 AND next_attempt_at > $2";
@@ -65,73 +76,148 @@ pub struct DueDelivery {
     pub test: bool,
 }
 
+/// Where a delivery stands in the order in which an endpoint's are due.
+pub type DuePosition = (Timestamp, DeliveryId);
+
 /// A slice of what is due for an endpoint, in the order of (due time, id).
 #[derive(Debug, Default)]
 pub struct DuePage {
     /// The deliveries.
     pub deliveries: Vec<DueDelivery>,
-    /// Whether the page ended for its limits, so that there may be more behind it.
-    pub more: bool,
+    /// Deliveries among them that are due and cannot be read, since the file is damaged there: they stay due.
+    pub unreadable: Vec<DeliveryId>,
+    /// Where the page ended for its limits: there may be more behind this position.
+    pub more_after: Option<DuePosition>,
+}
+
+impl DueDelivery {
+    /// Where it stands in the order.
+    pub fn position(&self) -> DuePosition {
+        (self.due_at, self.id)
+    }
 }
 
 impl Store {
     /// What is due for an endpoint at `now`, after a position, at most `limit` deliveries and
-    /// about `max_bytes` of bodies (at least one delivery).
+    /// about `max_bytes` of bodies (at least one delivery). What cannot be read since the file is damaged
+    /// there is told by its id and stepped over.
+    ///
+    /// # Errors
+    /// Where the store cannot be read now, or the index of what is due is damaged.
     pub async fn due(
         &self,
         endpoint: EndpointId,
         now: Timestamp,
-        after: Option<(Timestamp, DeliveryId)>,
+        after: Option<DuePosition>,
         limit: usize,
         max_bytes: usize,
     ) -> Result<DuePage, StoreError> {
-        let position = |delivery: &DueDelivery| (delivery.due_at, delivery.id);
         // Before the rows are read: what gets its row meanwhile is in both.
         let mut fresh = self.fresh().lock().due(endpoint, now);
-        fresh.retain(|one| after.is_none_or(|after| after < position(one)));
+        fresh.retain(|one| after.is_none_or(|after| after < one.position()));
         let (after_time, after_id) =
             after.map_or((i64::MIN, i64::MIN), |(time, id)| (time.as_millis(), id.0));
-        let query = Query {
-            max_bytes,
-            ..Query::new(
-                DUE,
-                [
-                    endpoint.into(),
-                    now.into(),
-                    after_time.into(),
-                    after_id.into(),
-                    i64::try_from(limit).unwrap_or(i64::MAX).into(),
-                ],
-            )
+        let values = [
+            endpoint.into(),
+            now.into(),
+            after_time.into(),
+            after_id.into(),
+            i64::try_from(limit).unwrap_or(i64::MAX).into(),
+        ];
+        let written = self
+            .due_at_once(values.clone().into(), limit, max_bytes)
+            .await;
+        let mut page = match written {
+            Err(StoreError::Damaged | StoreError::Internal(_)) => {
+                self.due_one_by_one(values.into(), limit, max_bytes).await?
+            }
+            written => written?,
         };
-        let rows = self.read_one(query).await?;
-        let mut more = rows.cut || rows.len() >= limit;
-        let mut last_type: Option<Arc<str>> = None;
-        let mut deliveries = rows.decode(|row| {
-            Ok(DueDelivery {
-                id: row.id()?,
-                event: row.id()?,
-                event_type: shared(&mut last_type, row.text()?),
-                attempt_count: row.count()?,
-                schedule_start: row.count()?,
-                due_at: row.time()?,
-                test: row.flag()?,
-                body: row.bytes()?,
-            })
-        })?;
-        if more {
+        if let Some(end) = page.more_after {
             // What comes after these rows is not known yet, so what is fresh there has to wait.
-            let end = deliveries.last().map(position);
-            fresh.retain(|one| end.is_none_or(|end| position(one) < end));
+            fresh.retain(|one| one.position() < end);
         }
         if !fresh.is_empty() {
+            let deliveries = &mut page.deliveries;
             let written: HashSet<DeliveryId> = deliveries.iter().map(|one| one.id).collect();
             fresh.retain(|one| !written.contains(&one.id));
             deliveries.append(&mut fresh);
-            deliveries.sort_unstable_by_key(position);
-            more |= cut(&mut deliveries, limit, max_bytes);
+            deliveries.sort_unstable_by_key(DueDelivery::position);
+            if cut(deliveries, limit, max_bytes) {
+                page.more_after = deliveries.last().map(DueDelivery::position);
+            }
         }
-        Ok(DuePage { deliveries, more })
+        Ok(page)
+    }
+
+    /// A page of the rows that are due, in one read: one that cannot be read fails all.
+    async fn due_at_once(
+        &self,
+        values: Vec<Value>,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<DuePage, StoreError> {
+        let query = Query {
+            sql: DUE,
+            values,
+            max_bytes,
+        };
+        let rows = self.read_one(query).await?;
+        let more = rows.cut || rows.len() >= limit;
+        let mut last_type = None;
+        let deliveries = rows.decode(|row| due_delivery(row, &mut last_type))?;
+        let last = deliveries.last().map(DueDelivery::position);
+        Ok(DuePage {
+            deliveries,
+            unreadable: Vec::new(),
+            more_after: last.filter(|_| more),
+        })
+    }
+
+    /// The same page, in a read for each row, so that one that cannot be read is missing alone. A row that moved
+    /// meanwhile is missing, too: whoever moved it tells.
+    async fn due_one_by_one(
+        &self,
+        values: Vec<Value>,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<DuePage, StoreError> {
+        let query = Query {
+            sql: DUE_POSITIONS,
+            values,
+            max_bytes: usize::MAX,
+        };
+        let rows = self.read_one(query).await?;
+        let positions: Vec<DuePosition> = rows.decode(|row| Ok((row.time()?, row.id()?)))?;
+        let mut page = DuePage {
+            more_after: positions
+                .last()
+                .copied()
+                .filter(|_| positions.len() >= limit),
+            ..DuePage::default()
+        };
+        let (mut bytes, mut last_type) = (0, None);
+        for position in positions {
+            let (due_at, id) = position;
+            let read = self
+                .read_one(Query::new(DUE_AT_POSITION, [due_at.into(), id.into()]))
+                .await
+                .and_then(|rows| rows.first(|row| due_delivery(row, &mut last_type)));
+            match read {
+                Ok(None) => {}
+                Ok(Some(delivery)) => {
+                    bytes += delivery.body.len();
+                    page.deliveries.push(delivery);
+                }
+                Err(StoreError::Damaged | StoreError::Internal(_)) => page.unreadable.push(id),
+                Err(error) => return Err(error),
+            }
+            if bytes >= max_bytes && !page.deliveries.is_empty() {
+                page.more_after = Some(position);
+                break;
+            }
+        }
+        Ok(page)
     }
 
     /// When the first delivery after `now` becomes due for an endpoint, of those that are not fresh: a
@@ -204,6 +290,22 @@ fn cut(deliveries: &mut Vec<DueDelivery>, limit: usize, max_bytes: usize) -> boo
     let cuts = fit < deliveries.len();
     deliveries.truncate(fit);
     cuts
+}
+
+fn due_delivery(
+    row: &mut Columns,
+    last_type: &mut Option<Arc<str>>,
+) -> Result<DueDelivery, StoreError> {
+    Ok(DueDelivery {
+        id: row.id()?,
+        event: row.id()?,
+        event_type: shared(last_type, row.text()?),
+        attempt_count: row.count()?,
+        schedule_start: row.count()?,
+        due_at: row.time()?,
+        test: row.flag()?,
+        body: row.bytes()?,
+    })
 }
 
 /// `text`, shared with the row before where it is the same: a lane mostly carries few types.

@@ -9,6 +9,13 @@ pub enum StoreError {
     /// It cannot take the write now (disk full, I/O error, locked): nothing was accepted.
     #[error("the store cannot be used now: {0}")]
     Unavailable(String),
+    /// The file is not as it was written where this stands: the rest of it can be read and written, but this
+    /// cannot, however often it is tried. Nothing was accepted.
+    #[error(
+        "a part of the database file is damaged, and this needs it; stop the service and restore the \
+         file from a backup"
+    )]
+    Damaged,
     /// A bug: the statement itself is wrong, or the data breaks a constraint.
     #[error("the store refused a statement: {0}")]
     Internal(String),

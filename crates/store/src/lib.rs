@@ -55,7 +55,7 @@ pub mod value;
 
 pub use accept::{Acceptance, Accepted, Idempotency};
 pub use audit::Hand;
-pub use due::{DueDelivery, DuePage};
+pub use due::{DueDelivery, DuePage, DuePosition};
 pub use endpoints::EndpointChange;
 pub use error::{AcceptError, LimitedError, OpenError, StoreError, TakeUpError};
 pub use events::EventSummary;

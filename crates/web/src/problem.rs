@@ -240,7 +240,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Overloaded => Self::Unavailable,
-            StoreError::Unavailable(_) => {
+            StoreError::Unavailable(_) | StoreError::Damaged => {
                 tracing::debug!(%error, "refused for now");
                 Self::Unavailable
             }
@@ -339,6 +339,7 @@ mod tests {
         for (error, status) in [
             (StoreError::Overloaded, 503),
             (StoreError::Unavailable("disk full".into()), 503),
+            (StoreError::Damaged, 503),
             (StoreError::Internal("no such table".into()), 500),
         ] {
             let response = Problem::from(error).into_response();

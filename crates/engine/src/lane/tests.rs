@@ -84,7 +84,7 @@ impl Model {
             .iter()
             .map(|(_, id)| Self::delivery(*id, &self.rows[id], bytes))
             .collect();
-        DuePage { deliveries, more }
+        page_of(deliveries, more)
     }
 
     fn next_due(&self, now: i64) -> Option<i64> {
@@ -93,6 +93,15 @@ impl Model {
             .filter(|row| row.open && row.due_at > now)
             .map(|row| row.due_at)
             .min()
+    }
+}
+
+fn page_of(deliveries: Vec<DueDelivery>, more: bool) -> DuePage {
+    let last = deliveries.last().map(DueDelivery::position);
+    DuePage {
+        deliveries,
+        more_after: last.filter(|_| more),
+        ..DuePage::default()
     }
 }
 
@@ -475,10 +484,7 @@ fn a_pass_that_missed_an_offer_is_followed_by_another() {
         for id in 0..offers {
             let _ = lane.offer(delivery(3 + id));
         }
-        let page = DuePage {
-            deliveries: vec![delivery(1), delivery(2)],
-            more: false,
-        };
+        let page = page_of(vec![delivery(1), delivery(2)], false);
         assert_eq!(lane.page_read(page).1, complete, "{offers} offers");
     }
 }
@@ -505,9 +511,8 @@ fn what_was_forgotten_in_a_pause_is_read_again_whatever_page_was_on_its_way() {
     assert!(lane.poke().pull);
     let first = lane.page_wanted().unwrap();
     assert_eq!(first.after, None);
-    let page = |ids: std::ops::Range<i64>, more| DuePage {
-        deliveries: ids.map(|id| Model::delivery(id, &NEW, 300)).collect(),
-        more,
+    let page = |ids: std::ops::Range<i64>, more| {
+        page_of(ids.map(|id| Model::delivery(id, &NEW, 300)).collect(), more)
     };
     assert_eq!(lane.page_read(page(0..512, true)).0.senders, 1);
     // The window is full; a sender looks while the endpoint is paused, and it is resumed at once.
@@ -537,11 +542,7 @@ fn a_retry_by_hand_outlives_a_page_that_was_read_before_it() {
         attempt_count: 5,
         ..NEW
     };
-    let page = |deliveries| DuePage {
-        deliveries,
-        more: false,
-    };
-    let as_it_was = || page(vec![Model::delivery(1, &row, 8)]);
+    let as_it_was = || page_of(vec![Model::delivery(1, &row, 8)], false);
     lane.page_wanted().expect("it was poked");
     let _ = lane.retried(DeliveryId(1));
     let (next, complete) = lane.page_read(as_it_was());
@@ -565,10 +566,8 @@ fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails
             let _ = lane.retarget(|before| Target::new(&endpoint(paused), &policy, Some(before)));
         }
         assert!(lane.page_wanted().is_some());
-        let page = DuePage {
-            deliveries: (0..200).map(|id| Model::delivery(id, &NEW, 300)).collect(),
-            more: false,
-        };
+        let deliveries = (0..200).map(|id| Model::delivery(id, &NEW, 300)).collect();
+        let page = page_of(deliveries, false);
         assert_eq!(lane.page_read(page).0.senders, 1);
         let mut first = true;
         for sent in 1..=GENTLE_START {
@@ -585,4 +584,28 @@ fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails
             assert_eq!(next.senders, 0, "one at a time: {sent}");
         }
     }
+}
+
+#[test]
+fn a_page_of_which_nothing_can_be_read_is_stepped_over_and_told_once() {
+    let lane = lane(Bounds::with_in_flight(1));
+    assert!(lane.poke().pull);
+    for _ in 0..2 {
+        assert_eq!(lane.page_wanted().unwrap().after, None);
+        let end = (Timestamp::from_millis(7), DeliveryId(2));
+        let page = DuePage {
+            unreadable: vec![DeliveryId(1), DeliveryId(2)],
+            more_after: Some(end),
+            ..DuePage::default()
+        };
+        let (next, complete) = lane.page_read(page);
+        assert!(next.senders == 0 && !complete);
+        assert_eq!(lane.page_wanted().unwrap().after, Some(end), "it goes on");
+        let readable = page_of(vec![Model::delivery(3, &NEW, 8)], false);
+        assert!(lane.page_read(readable).1);
+        assert!(lane.page_wanted().is_none() && lane.poke().pull);
+    }
+    let told = |ids: [i64; 2]| lane.newly_unreadable(&ids.map(DeliveryId));
+    assert_eq!(told([1, 2]), [1, 2].map(DeliveryId));
+    assert_eq!(told([2, 3]), [DeliveryId(3)]);
 }

@@ -1,6 +1,7 @@
 //! A store that cannot be written for a while: nothing is lost, nothing is made up for twice.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::audit::Actor;
 use model::delivery::Status;
@@ -9,7 +10,7 @@ use model::key::Scopes;
 use store::{AcceptError, RetryFilter, StoreError};
 use vk_engine::{EndpointEdit, Publication, Refusal};
 
-use crate::rig::{Rig, event, status, wait};
+use crate::rig::{Answer, Rig, event, status, wait};
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_made_durable_is_refused_and_nothing_of_it_is_sent() {
@@ -111,6 +112,75 @@ async fn an_outcome_the_store_will_never_take_holds_nothing_up_and_is_attempted_
     let (delivery, attempts) = rig.delivery(id).await;
     assert_eq!((delivery.status(), attempts.len()), (Status::Delivered, 1));
     assert_eq!(rig.receivers.seen().len(), 2, "at least once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_is_never_taken_is_attempted_again_ever_later() {
+    let rig = Rig::new().await;
+    rig.endpoint("healthy", &[status(200)]).await;
+    rig.faults.refuse(1, usize::MAX); // the event is accepted, its outcome never
+    let id = rig.publish().await;
+    wait(12_000).await;
+    let seen: Vec<_> = rig.receivers.seen().iter().map(|seen| seen.at).collect();
+    let waits: Vec<_> = seen
+        .windows(2)
+        .map(|two| (two[1] - two[0]) / 1000)
+        .collect();
+    let mut expected: Vec<u128> = (0..12).map(|doublings| 1 << doublings).collect();
+    expected.extend([3600, 3600]);
+    assert_eq!(waits, expected);
+    rig.faults.mend();
+    wait(3600).await;
+    let (delivery, attempts) = rig.delivery(id).await;
+    assert_eq!((delivery.status(), attempts.len()), (Status::Delivered, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_for_a_damaged_place_is_refused_alone() {
+    let rig = Rig::new().await;
+    let slow = Answer::Status(200, Duration::from_secs(1));
+    let endpoint = rig.endpoint("healthy", &[slow]).await;
+    let ids = [
+        rig.publish().await,
+        rig.publish().await,
+        rig.publish().await,
+    ];
+    rig.faults.damage(ids[1]);
+    wait(60).await;
+    let mut attempts = Vec::new();
+    for id in ids {
+        let (delivery, recorded) = rig.delivery(id).await;
+        attempts.push((delivery.status(), recorded.len()));
+    }
+    let (delivered, open) = ((Status::Delivered, 1), (Status::Pending, 0));
+    assert_eq!(attempts, [delivered, open, delivered]);
+    // What came to the endpoint is recorded all the same, and it goes on.
+    let (later, mut loaded) = (rig.publish().await, None);
+    wait(5).await;
+    assert_eq!(rig.delivery(later).await.0.status(), Status::Delivered);
+    for one in rig.engine.store().load().await.unwrap().endpoints {
+        loaded = loaded.or((one.id == endpoint.id).then_some(one.last_delivery_at));
+    }
+    assert!(loaded.flatten().is_some());
+    // The second one after 1, 2, 4, 8 and 16 s: each takes another second.
+    assert_eq!(rig.receivers.seen().len(), 4 + 5);
+    rig.faults.mend();
+    wait(60).await;
+    assert_eq!(rig.delivery(ids[1]).await.0.status(), Status::Delivered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_can_be_written_for_damage_outcomes_wait() {
+    let rig = Rig::new().await;
+    rig.endpoint("healthy", &[status(200)]).await;
+    rig.faults.damage_all(1, usize::MAX);
+    let id = rig.publish().await;
+    wait(300).await;
+    assert_eq!(rig.receivers.seen().len(), 1, "it is not sent again");
+    rig.faults.mend();
+    wait(5).await;
+    assert_eq!(rig.delivery(id).await.0.status(), Status::Delivered);
+    assert_eq!(rig.receivers.seen().len(), 1);
 }
 
 fn is_in_doubt<T>(answer: &Result<T, Refusal>) -> bool {

@@ -169,8 +169,10 @@ pub(crate) struct Faults {
     after: Mutex<Option<usize>>,
     /// How many commits fail then.
     failing: Mutex<usize>,
-    /// Whether they fail for good rather than for now.
-    for_good: AtomicBool,
+    /// What they fail with; none: the disk is full.
+    error: Mutex<Option<StoreError>>,
+    /// What no commit can name, since the file is damaged where it stands.
+    damaged: Mutex<Option<DeliveryId>>,
     /// Whether they are done all the same.
     unanswered: AtomicBool,
 }
@@ -184,8 +186,20 @@ impl Faults {
 
     /// As [`Faults::fail`], with an error that trying again does not mend.
     pub(crate) fn refuse(&self, well: usize, failing: usize) {
-        self.for_good.store(true, Ordering::Relaxed);
+        let error = StoreError::Internal("injected: the statement is wrong".into());
+        *self.error.lock().unwrap() = Some(error);
         self.fail(well, failing);
+    }
+
+    /// As [`Faults::fail`], as where the file is damaged in its whole.
+    pub(crate) fn damage_all(&self, well: usize, failing: usize) {
+        *self.error.lock().unwrap() = Some(StoreError::Damaged);
+        self.fail(well, failing);
+    }
+
+    /// Nothing can be written of this delivery any more, as where the file is damaged at its rows.
+    pub(crate) fn damage(&self, delivery: DeliveryId) {
+        *self.damaged.lock().unwrap() = Some(delivery);
     }
 
     /// As [`Faults::fail`], but what fails is done: it is the answer that gets lost.
@@ -197,6 +211,15 @@ impl Faults {
     /// From now on all goes well.
     pub(crate) fn mend(&self) {
         *self.after.lock().unwrap() = None;
+        *self.damaged.lock().unwrap() = None;
+    }
+
+    fn reaches_damage(&self, unit: &Unit) -> bool {
+        let Some(damaged) = *self.damaged.lock().unwrap() else {
+            return false;
+        };
+        let mut values = unit.statements().flat_map(|(_, values)| values);
+        values.any(|value| *value == damaged.into())
     }
 
     fn strikes(&self) -> bool {
@@ -233,12 +256,12 @@ impl Driver for Faulty {
                     Err(StoreError::Unavailable("injected: not answered".into()))
                 });
             }
-            let error = if self.faults.for_good.load(Ordering::Relaxed) {
-                StoreError::Internal("injected: the statement is wrong".into())
-            } else {
-                StoreError::Unavailable("injected: the disk is full".into())
-            };
-            return Box::pin(std::future::ready(Err(error)));
+            let error = self.faults.error.lock().unwrap().clone();
+            let full = || StoreError::Unavailable("injected: the disk is full".into());
+            return Box::pin(std::future::ready(Err(error.unwrap_or_else(full))));
+        }
+        if self.faults.reaches_damage(&unit) {
+            return Box::pin(std::future::ready(Err(StoreError::Damaged)));
         }
         self.driver.commit(line, unit)
     }

@@ -202,8 +202,11 @@ pub(super) fn meaning(error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DiskFull) => StoreError::Unavailable(
             "the disk is full; writing goes on by itself once there is room".into(),
         ),
-        Some(_) if means_damage(error) => StoreError::Unavailable(
-            "the database file is damaged; stop the service and restore it from a backup".into(),
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Damaged,
+        Some(ErrorCode::NotADatabase) => StoreError::Unavailable(
+            "the database file is damaged at its beginning; stop the service and restore it from a \
+             backup"
+                .into(),
         ),
         // Disk, file system or another process: it may pass.
         Some(_) => StoreError::Unavailable(error.to_string()),

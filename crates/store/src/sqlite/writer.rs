@@ -1,5 +1,6 @@
 //! Hides group commit: many units in one transaction, answered once it is on disk; a bad unit fails
-//! alone, a full disk fails all of a batch and the next batch tries again.
+//! alone, and so does one that needs a damaged page; a full disk fails all of a batch and the next batch
+//! tries again.
 //!
 //! Two hands write by turns: while one waits for the disk to sync what it committed, the other runs
 //! the next transaction, and commits it when the disk is ready for it.
@@ -114,11 +115,21 @@ impl Writer {
         }
         let mut turn = None;
         let mut more = |batch: &mut Batch| self.more_or_turn(batch, &mut turn);
-        let results = match transact(connection, &mut batch, false, &mut more) {
+        let mut results = transact(connection, &mut batch, false, &mut more);
+        if matches!(results, Err(Failure::Unit(_))) {
             // A unit is bad: run them all again, each behind a savepoint, so that it fails alone.
-            Err(Failure::Unit(_)) => transact(connection, &mut batch, true, &mut more),
-            done => done,
-        };
+            results = transact(connection, &mut batch, true, &mut more);
+        }
+        while let Err(Failure::Damage(at)) = results {
+            // SQLite writes nothing more in a transaction that met damage: the others go without that unit.
+            let job = batch.jobs.remove(at);
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                "a part of the database file is damaged: a write that needs it was refused"
+            );
+            let _ = job.answer.send(Err(StoreError::Damaged));
+            results = transact(connection, &mut batch, true, &mut more);
+        }
         drop(pen); // The other hand begins the next transaction while this one is being synced.
         let results = results.and_then(|results| match turn.map(Turn::sync) {
             Some(Err(error)) => Err(Failure::All(error)),
@@ -166,7 +177,8 @@ impl Writer {
                     let _ = job.answer.send(result);
                 }
             }
-            Err(Failure::Unit(error) | Failure::All(error)) => {
+            Err(failure) => {
+                let error = failure.into_error();
                 tracing::warn!(%error, units = jobs.len(), "the store could not commit");
                 for job in jobs {
                     let _ = job.answer.send(Err(error.clone()));
@@ -251,6 +263,8 @@ impl Writer {
 enum Failure {
     /// One unit is at fault.
     Unit(StoreError),
+    /// The unit of this job needs what is damaged.
+    Damage(usize),
     /// Nothing can be written now.
     All(StoreError),
 }
@@ -260,15 +274,32 @@ impl Failure {
     fn of_all(error: &rusqlite::Error) -> Self {
         Self::All(match meaning(error) {
             StoreError::Internal(why) => StoreError::Unavailable(why),
+            StoreError::Damaged => StoreError::Unavailable(StoreError::Damaged.to_string()),
             error => error,
         })
+    }
+
+    /// What the failure of a job's unit means.
+    fn of_job(self, at: usize) -> Self {
+        match self {
+            Self::Unit(StoreError::Damaged) => Self::Damage(at),
+            other => other,
+        }
+    }
+
+    fn into_error(self) -> StoreError {
+        match self {
+            Self::Unit(error) | Self::All(error) => error,
+            Self::Damage(_) => StoreError::Damaged,
+        }
     }
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         match meaning(&error) {
-            error @ StoreError::Internal(_) => Self::Unit(error),
+            // Damage is in one page: units that need others can be done.
+            error @ (StoreError::Internal(_) | StoreError::Damaged) => Self::Unit(error),
             error => Self::All(error),
         }
     }
@@ -287,12 +318,13 @@ fn transact(
     let mut run = || -> Result<_, Failure> {
         let mut results = Vec::with_capacity(batch.jobs.len());
         loop {
-            for job in &batch.jobs[results.len()..] {
-                results.push(if apart || job.unit.is_guarded() {
-                    run_apart(&mut statements, &job.unit)?
+            for (at, job) in batch.jobs.iter().enumerate().skip(results.len()) {
+                let result = if apart || job.unit.is_guarded() {
+                    run_apart(&mut statements, &job.unit)
                 } else {
-                    run_unit(&mut statements, &job.unit).map(Ok)?
-                });
+                    run_unit(&mut statements, &job.unit).map(Ok)
+                };
+                results.push(result.map_err(|failure| failure.of_job(at))?);
             }
             if !more(batch)? {
                 break;
@@ -329,7 +361,7 @@ fn run_apart(
     statements.run("SAVEPOINT unit", [].as_slice())?;
     let result = match run_unit(statements, unit) {
         Ok(commit) => Ok(commit),
-        Err(Failure::Unit(error)) => Err(error),
+        Err(Failure::Unit(error)) if error != StoreError::Damaged => Err(error),
         Err(failure) => return Err(failure),
     };
     if !matches!(result, Ok(Commit::Done { .. })) {

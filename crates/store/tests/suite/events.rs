@@ -138,19 +138,22 @@ async fn what_is_due_comes_in_pages_by_time_by_count_and_by_bytes() {
         let written = house.store.write_down_fresh(at(rows_before)).await;
         assert!(written.unwrap().is_empty(), "nothing was in doubt");
         let all = due(None, 10, usize::MAX).await.unwrap();
-        assert_eq!((ids(&all), all.more), (order.to_vec(), false));
+        assert_eq!((ids(&all), all.more_after), (order.to_vec(), None));
         assert_eq!(
             all.deliveries[0].body, all.deliveries[1].body,
             "both are of type b"
         );
         let two = due(None, 2, usize::MAX).await.unwrap();
-        assert_eq!((ids(&two), two.more), (order[..2].to_vec(), true));
+        assert_eq!(
+            (ids(&two), two.more_after),
+            (order[..2].to_vec(), Some(order[1]))
+        );
         let rest = due(Some(order[1]), 2, usize::MAX).await.unwrap();
-        assert_eq!((ids(&rest), rest.more), (order[2..].to_vec(), false));
+        assert_eq!((ids(&rest), rest.more_after), (order[2..].to_vec(), None));
         let small = due(None, 10, 1).await.unwrap();
         assert_eq!(
-            (ids(&small), small.more),
-            (order[..1].to_vec(), true),
+            (ids(&small), small.more_after),
+            (order[..1].to_vec(), Some(order[0])),
             "at least one"
         );
         let early = house

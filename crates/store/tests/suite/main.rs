@@ -4,6 +4,7 @@
 
 extern crate vk_store as store;
 
+mod damage;
 mod events;
 mod files;
 mod house;

@@ -41,13 +41,7 @@ pub(super) fn places(settings: &Settings, egress: &EgressOptions) -> Places {
             limit = getrlimit(Resource::Nofile);
         }
     }
-    let granted = Places {
-        in_flight: settings.max_in_flight,
-        in_flight_per_team: settings.max_in_flight_per_team,
-        in_flight_per_endpoint: settings.max_in_flight_per_endpoint,
-        idle: egress.max_idle,
-        connections: settings.max_connections,
-    };
+    let granted = Places::granted(settings, egress);
     // None stands for "no limit".
     let places = limit.current.map_or(granted, |most| granted.within(most));
     if places != granted {
@@ -77,6 +71,17 @@ pub(super) fn keep_pages_small() -> std::io::Result<()> {
 }
 
 impl Places {
+    /// What the settings grant.
+    fn granted(settings: &Settings, egress: &EgressOptions) -> Self {
+        Self {
+            in_flight: settings.max_in_flight,
+            in_flight_per_team: settings.max_in_flight_per_team,
+            in_flight_per_endpoint: settings.max_in_flight_per_endpoint,
+            idle: egress.max_idle,
+            connections: settings.max_connections,
+        }
+    }
+
     /// How many files may be open when every place is taken.
     fn files(&self) -> u64 {
         let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
@@ -113,18 +118,22 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     const DEFAULTS: Places = Places {
         in_flight: 2048,
         in_flight_per_team: 512,
         in_flight_per_endpoint: 64,
         idle: 1024,
-        connections: 4096,
+        connections: 2048,
     };
 
     #[test]
     fn places_need_no_more_files_than_there_are() {
-        assert_eq!(DEFAULTS.files(), 2 * 2048 + 1024 + 4096 + RESERVE);
+        let settings = config::load(&config::Given::default(), std::iter::empty()).unwrap();
+        let granted = Places::granted(&settings, &EgressOptions::default());
+        assert_eq!(granted, DEFAULTS);
+        assert_eq!(DEFAULTS.files(), 2 * 2048 + 1024 + 2048 + RESERVE);
         for most in [200, 256, 1024, 4096, 9000, 1 << 20] {
             let places = DEFAULTS.within(most);
             assert!(places.files() <= most, "{most}: {places:?}");

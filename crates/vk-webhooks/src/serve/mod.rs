@@ -24,7 +24,7 @@ use model::catalog::Catalog;
 use store::{SqliteOptions, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use web::WebOptions;
 
 use crate::config::Settings;
@@ -37,6 +37,10 @@ pub(crate) use operator::{OperatorKey, key_from_environment};
 /// How long requests and attempts in flight may take to end after we were asked to stop. The
 /// contract grants 15 s for all of it: two are left for the store to close in.
 const GRACE: Duration = Duration::from_secs(13);
+
+/// How long all of stopping may take. A disk that does not answer could hold up the closing of the store for
+/// ever, so the process ends then whatever still goes on in it.
+const STOPPED_AT_LAST: Duration = Duration::from_millis(14_500);
 
 /// `vk-webhooks serve`: runs until it is told to stop.
 pub(crate) async fn run(settings: Settings) -> Result<()> {
@@ -58,6 +62,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         name = signals.next() => name,
         () = service.store.failed() => {
             // The error itself is in the log already.
+            end_at_last()?;
             service.stop().await;
             anyhow::bail!(
                 "the disk failed to keep what was written to the database. Look at the disk and at the \
@@ -67,6 +72,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
         }
         () = service.engine.broken() => {
             // The panic itself is on standard error already.
+            end_at_last()?;
             service.stop().await;
             anyhow::bail!(
                 "a part of the delivery engine panicked, which is a bug: please report it with the \
@@ -74,6 +80,7 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
             );
         }
     };
+    end_at_last()?;
     info!(
         "stopping because of {name}: requests and attempts in flight may take {} s to end; a \
          second signal ends the service at once",
@@ -88,6 +95,26 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     });
     service.stop().await;
     info!("stopped");
+    Ok(())
+}
+
+/// From now on the process has [`STOPPED_AT_LAST`] to end by itself. On a thread of its own, which counts also
+/// where the runtime waits for one that is blocked in a sync.
+fn end_at_last() -> Result<()> {
+    let end = || {
+        std::thread::sleep(STOPPED_AT_LAST);
+        error!(
+            "ended before the store was closed: stopping took {} s, most likely since the disk does not answer. \
+             Nothing that was acknowledged is lost; attempts that are not recorded are made again at the next \
+             start. Look at the disk and at the system's log, then start the service again",
+            STOPPED_AT_LAST.as_secs_f32()
+        );
+        std::process::exit(1);
+    };
+    std::thread::Builder::new()
+        .name("end-at-last".into())
+        .spawn(end)
+        .context("cannot start the thread that ends a stop which takes too long")?;
     Ok(())
 }
 

@@ -197,7 +197,9 @@ impl By<'_> {
                 state.ledger.calls[call].answer = Answer::Nothing;
             }
             Err(AcceptError::Store(StoreError::Unavailable(_))) => {}
-            Err(AcceptError::Store(error @ StoreError::Internal(_))) => state.violation(error),
+            Err(AcceptError::Store(error @ (StoreError::Damaged | StoreError::Internal(_)))) => {
+                state.violation(error);
+            }
         }
         false
     }

@@ -400,9 +400,10 @@ impl Machine {
                         one.event_type.to_string(),
                         one.test,
                     ));
-                    position = Some((one.due_at, one.id));
                 }
-                if !page.more {
+                assert_eq!(page.unreadable, []);
+                position = page.more_after;
+                if position.is_none() {
                     break;
                 }
             }

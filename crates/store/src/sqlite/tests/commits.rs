@@ -1,5 +1,7 @@
 //! Units share transactions, bad ones fail alone, and a full disk passes.
 
+use std::os::unix::fs::FileExt;
+
 use bytes::Bytes;
 
 use super::super::*;
@@ -109,6 +111,64 @@ async fn a_bad_unit_fails_alone() {
         assert!(matches!(result, Err(StoreError::Internal(_))), "{result:?}");
     }
     assert_eq!(keys(&driver).await, ["a", "b"]);
+}
+
+/// Makes a table of which one row stands on a page that is damaged, on disk and in nobody's memory.
+fn make_broken_table(driver: &SqliteDriver, path: &Path) {
+    let pen = driver.writer.pen.lock().unwrap();
+    let connection = &pen.as_ref().unwrap().connection;
+    let filler = "filler of the row that will be broken";
+    connection
+        .raw
+        .execute_batch(&format!(
+            "CREATE TABLE broken (id INTEGER PRIMARY KEY, filler TEXT);
+             WITH RECURSIVE ids (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM ids WHERE id < 200)
+             INSERT INTO broken SELECT id, printf('%.1000c', 'x') FROM ids;
+             UPDATE broken SET filler = '{filler}' WHERE id = 100;"
+        ))
+        .unwrap();
+    connection.checkpoint_wholly().unwrap();
+    connection
+        .raw
+        .execute_batch("PRAGMA shrink_memory")
+        .unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    let holds = |page: &[u8]| {
+        page.windows(filler.len())
+            .any(|text| text == filler.as_bytes())
+    };
+    let page = bytes.chunks(4096).position(holds).unwrap();
+    file.write_all_at(&[0xa5; 4096], page as u64 * 4096)
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_unit_that_needs_a_damaged_page_fails_alone() {
+    const TOUCH: &str = "UPDATE broken SET filler = 'touched' WHERE id = $1";
+    let folder = Folder::new();
+    let driver = driver(&folder).await;
+    make_broken_table(&driver, &folder.0.join("store.db"));
+    let (mut broken, mut guarded) = (put("undone"), put("undone too"));
+    broken.add(TOUCH, [100_i64.into()]);
+    guarded.guard(TOUCH, [100_i64.into()], 1);
+    let mut whole = put("b");
+    whole.add(TOUCH, [1_i64.into()]);
+    let results = together(&driver, vec![put("a"), broken, whole, guarded]).await;
+    let done = |affected| Ok(Commit::Done { affected });
+    let damaged = || Err(StoreError::Damaged);
+    assert_eq!(results, [done(1), damaged(), done(2), damaged()]);
+    assert_eq!(keys(&driver).await, ["a", "b"]);
+    driver.close().await;
+    // What was committed beside it is on disk.
+    let raw = rusqlite::Connection::open(folder.0.join("store.db")).unwrap();
+    let text = |sql| raw.query_row(sql, [], |row| row.get::<_, String>(0));
+    let keys = "SELECT group_concat(key) FROM meta WHERE key IN ('a', 'b', 'undone', 'undone too')";
+    assert_eq!(text(keys).unwrap(), "a,b");
+    assert_eq!(
+        text("SELECT filler FROM broken WHERE id = 1").unwrap(),
+        "touched"
+    );
 }
 
 fn limit_pages(driver: &SqliteDriver, pages: i64) {
