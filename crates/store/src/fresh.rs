@@ -461,8 +461,9 @@ impl Store {
     }
 }
 
-/// Writes the rows that an earlier process left unwritten. Nothing is accepted before this.
-pub(crate) async fn write_left_over(driver: &dyn Driver) -> Result<(), StoreError> {
+/// Writes the rows that an earlier process left unwritten. Nothing is accepted before this. Returns the mark
+/// there is then: the next events have to have larger ids, or the opening after this would not look at them.
+pub(crate) async fn write_left_over(driver: &dyn Driver) -> Result<EventId, StoreError> {
     let marked = read_one(driver, Query::new(MARKED, [])).await?;
     let marked = marked.first(|row| row.array::<8>())?;
     let mut position = i64::from_be_bytes(marked.ok_or_else(|| damaged("the mark is gone"))?);
@@ -481,7 +482,7 @@ pub(crate) async fn write_left_over(driver: &dyn Driver) -> Result<(), StoreErro
             ))
         })?;
         let Some((last, _)) = events.last() else {
-            return Ok(());
+            return Ok(EventId(position));
         };
         position = last.0 + 1;
         let mut unit = Unit::default();

@@ -82,17 +82,20 @@ impl Store {
                 "signing secrets were sealed with the current key"
             );
         }
-        fresh::write_left_over(&*driver).await?;
+        let mark = fresh::write_left_over(&*driver).await?;
         // Only now: the ids of deliveries that had no row yet count, too.
         let last = read_one(&*driver, Query::new(LAST_IDS, [])).await?;
         let last = last.first(|row| {
             (0..6).try_fold(0, |last, _| Ok(row.maybe_int()?.unwrap_or(0).max(last)))
         })?;
+        // An id may be larger than all that are there: of an event that was not accepted in the end, or that is past
+        // its time by now. The clock cannot be relied on to be beyond it.
+        let last = last.unwrap_or(0).max(mark.0 - 1);
         Ok(Self {
             inner: Arc::new(Inner {
                 driver,
                 codec: IdCodec::new(key),
-                ids: Mutex::new(IdAllocator::new(0, last.unwrap_or(0))),
+                ids: Mutex::new(IdAllocator::new(0, last)),
                 keyring,
                 fresh: Fresh::default(),
                 swept: AtomicI64::new(0),

@@ -288,6 +288,41 @@ async fn a_killed_process_leaves_no_delivery_without_a_row_for_the_next() {
     assert_eq!(open, 1401 + 2);
 }
 
+/// Ids were given that are not in the database: of what was not accepted in the end, and of what is past its time.
+/// All the while the clock stands still.
+#[tokio::test]
+async fn a_delivery_gets_its_row_whatever_ids_were_given_before() {
+    for swept in [true, false] {
+        // An opening store begins with the millisecond after all it finds: so these ids are made by a later one
+        // than those of the team and the endpoint.
+        let mut house = House::new().await.killed().await;
+        if swept {
+            for one in house.accept(2).await.unwrap() {
+                let done = house.settle(one.delivery(0), Verdict::Delivered).await;
+                let both = done.and(house.settle(one.delivery(1), Verdict::Delivered).await);
+                assert_eq!(both, Ok(()));
+            }
+            let later = NOW.after(std::time::Duration::from_secs(60));
+            while house.store.sweep(later, Some(later), 100).await.unwrap() > 0 {}
+            assert_eq!(house.number("SELECT count(*) FROM events"), 0);
+        } else {
+            house.trouble(Trouble::Lost);
+            assert!(house.accept(3).await.is_err());
+        }
+        house.store.close().await;
+        house = house.killed().await;
+        let accepted = house.accept(1).await.unwrap();
+        assert_eq!(
+            (accepted.len(), house.rows()),
+            (1, 0),
+            "there is no row yet"
+        );
+        house = house.killed().await;
+        assert_eq!(house.rows(), 2, "swept: {swept}");
+        assert_eq!(house.due().await.len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn beyond_a_bound_rows_are_written_with_their_event() {
     let house = House::new().await;
