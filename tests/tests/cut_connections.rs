@@ -92,7 +92,7 @@ async fn an_event_sent_again_after_its_connection_broke_is_there_once() -> Resul
                         send_and_cut(address, number, Cut::After(after)).await?;
                     }
                     // And of every other one it is certain that it is kept already.
-                    if number / PUBLISHERS % 2 == 0 {
+                    if (number / PUBLISHERS).is_multiple_of(2) {
                         send_and_cut(address, number, Cut::Answered).await?;
                     }
                     ids.push(send(address, number).await?);

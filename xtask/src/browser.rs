@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{cargo, program, root, run as must_run, run_watched, target_dir};
 use crate::test::{Count, closing_line};
@@ -68,12 +68,47 @@ fn walk(only: &[&str]) -> Result<(Count, PathBuf)> {
     walks.arg(&pictures).args(only);
     walks.env("STREET", target_dir().join("debug/examples/street"));
     walks.env("REPOSITORY", root()).env("TARGET", target_dir());
+    let logs = target_dir().join("browser-logs");
+    if logs.exists() {
+        std::fs::remove_dir_all(&logs)?;
+    }
+    std::fs::create_dir_all(&logs)?;
+    walks.env("LOGS", &logs);
     let mut count = None;
     let ended_well = run_watched(walks, |line| count = closing_line(line).or(count))?;
     match count {
-        Some(count) if ended_well || count.failed > 0 => Ok((count, pictures)),
+        Some(mut count) if ended_well || count.failed > 0 => {
+            match look_through(&logs) {
+                Ok(()) => count.passed += 1,
+                Err(leak) => {
+                    println!("FAILED: {leak:#}");
+                    count.failed += 1;
+                }
+            }
+            Ok((count, pictures))
+        }
         _ => bail!("the browser tests ended before they were through; see above"),
     }
+}
+
+/// Sees that no service of the walks has given away what it must never say. The walks write down what each said, and
+/// the secrets that they were given.
+fn look_through(logs: &Path) -> Result<()> {
+    let secrets = std::fs::read_to_string(logs.join("secrets")).context("the walks' secrets")?;
+    secrets.lines().for_each(leaks::never_say);
+    let mut listened = 0;
+    for entry in std::fs::read_dir(logs)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("service-") {
+            let said = std::fs::read(&path)?;
+            let said = String::from_utf8_lossy(&said);
+            leaks::look_through(&name, &said)?;
+            listened += said.matches("listening on http://").count();
+        }
+    }
+    ensure!(listened > 0, "no service was listened to");
+    Ok(())
 }
 
 /// Whether the packages are there in the versions that are asked for.
