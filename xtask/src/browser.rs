@@ -126,3 +126,32 @@ fn is_installed(tests: &Path) -> Result<bool> {
     };
     Ok(integrity(&wanted) == integrity(&installed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_of_the_walks_gives_away_is_noticed() -> Result<()> {
+        let name = format!("vk-xtask-logs-{}", std::process::id());
+        let logs = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&logs)?;
+        let log = logs.join("service-1.err");
+        let said = |more: &str| format!("listening on http://127.0.0.1:1\n{more}\n");
+        std::fs::write(logs.join("secrets"), "a sealing key of 44 letters\n")?;
+        std::fs::write(&log, said("an attempt failed"))?;
+        look_through(&logs)?;
+        for leak in [
+            "signed with whsec_planted",
+            "POST https://example.com/?a=b failed",
+            "sealed under a sealing key of 44 letters",
+        ] {
+            std::fs::write(&log, said(leak))?;
+            assert!(look_through(&logs).is_err(), "{leak}");
+        }
+        std::fs::write(&log, "")?;
+        assert!(look_through(&logs).is_err(), "nothing was listened to");
+        std::fs::remove_dir_all(&logs)?;
+        Ok(())
+    }
+}
