@@ -29,11 +29,12 @@ const EVERY_TO_HARMLESS: Duration = Duration::from_millis(55);
 const HARMLESS: (&str, Duration) = ("harmless", EVERY_TO_HARMLESS);
 const HOSTILE: (&str, Duration) = ("hostile", EVERY);
 
-/// How long after the receivers have gone memory is given back, and what was kept alive is closed.
-const SETTLING: Duration = Duration::from_secs(3);
+/// How long after the receivers have gone all has to be as before: attempts may take 10 s, the name server closes a
+/// connection that is idle for 10 s, and the allocator gives back what it holds some 20 s later.
+const AT_REST: Duration = Duration::from_secs(45);
 
-/// By how much own memory may have grown, in MB: what the allocator keeps of pages that are in use in part.
-const ROOM: f64 = 12.0;
+/// By how much own memory may have grown then, in MB: what the allocator keeps of pages that are in use in part.
+const ROOM: f64 = 8.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_hostile_receivers_leave_nothing_behind() -> Result<()> {
@@ -68,7 +69,7 @@ async fn a_thousand_hostile_receivers_leave_nothing_behind() -> Result<()> {
         &mut random,
     )
     .await?;
-    sleep(SETTLING).await;
+    sleep(AT_REST / 3).await;
     let before = least(&service).await?;
     let (most, latency) = round(&setup, &service, &street, HOSTILE, seconds, &mut random).await?;
     let after = at_rest(&service, before).await?;
@@ -81,8 +82,6 @@ async fn a_thousand_hostile_receivers_leave_nothing_behind() -> Result<()> {
          most {most:?}\nafter {after:?}\nhealthy {latency:?}"
     );
     assert!(attempts > 20.0 * seconds as f64, "{attempts} attempts only");
-    let grown = after.memory - before.memory;
-    assert!(grown < ROOM, "memory has grown by {grown} MB");
     assert!(latency.p50 < Duration::from_millis(100), "{latency:?}");
     assert!(latency.p99 < Duration::from_secs(1), "{latency:?}");
     Ok(())
@@ -204,17 +203,20 @@ async fn move_in(service: &Service, street: &Street, round: &str) -> Result<()> 
     made.join_all().await.into_iter().collect()
 }
 
-/// What is in use once the attempts that were under way have ended: no file and no task more than before.
+/// What is in use once the attempts that were under way have ended and memory was given back: no file and no task more
+/// than before, and hardly any memory.
 async fn at_rest(service: &Service, before: Usage) -> Result<Usage> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + AT_REST;
     loop {
         let now = least(service).await?;
-        if now.files <= before.files && now.tasks <= before.tasks {
-            // Memory is given back a little later.
-            sleep(SETTLING).await;
-            return least(service).await;
+        let grown = now.memory - before.memory;
+        if now.files <= before.files && now.tasks <= before.tasks && grown <= ROOM {
+            return Ok(now);
         }
-        ensure!(Instant::now() < deadline, "before {before:?}, now {now:?}");
+        ensure!(
+            Instant::now() < deadline,
+            "not within {AT_REST:?}: before {before:?}, now {now:?}"
+        );
     }
 }
 
