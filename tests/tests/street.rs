@@ -33,8 +33,9 @@ const HOSTILE: (&str, Duration) = ("hostile", EVERY);
 /// connection that is idle for 10 s, and the allocator gives back what it holds some 20 s later.
 const AT_REST: Duration = Duration::from_secs(45);
 
-/// By how much own memory may have grown then, in MB: what the allocator keeps of pages that are in use in part.
-const ROOM: f64 = 8.0;
+/// By how much own memory may have grown then, in MB: caches that were not full yet, and what the allocator keeps of
+/// pages that are in use in part.
+const ROOM: f64 = 12.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_hostile_receivers_leave_nothing_behind() -> Result<()> {
