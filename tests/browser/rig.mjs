@@ -1,6 +1,7 @@
 // Hides how the real service, receivers on this machine and a real browser are started and ended.
 import { spawn } from "node:child_process";
 import { createServer } from "node:http";
+import { appendFileSync, readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,13 +16,23 @@ export async function folder() {
   return { path, remove: () => rm(path, { recursive: true, force: true }) };
 }
 
+let started = 0;
+
+/** Keeps a piece of what is looked through for secrets in the end, by `cargo xtask test`. */
+function keep(file, piece) {
+  if (process.env.LOGS) appendFileSync(join(process.env.LOGS, file), piece);
+}
+
 /** The service with a store in `folder`. It may reach this machine, over plain HTTP. */
 export async function serve(binary, folder, options = []) {
   const process_ = spawn(binary, [
     "serve", "--listen", "127.0.0.1:0", "--database-url", `sqlite:${folder}/store.db`,
     "--allow-cidr", "127.0.0.0/8", "--allow-http", ...options,
-  ], { env: { PATH: process.env.PATH, VK_WEBHOOKS_ADMIN_KEY: OPERATOR_KEY }, stdio: ["ignore", "ignore", "pipe"] });
+  ], { env: { PATH: process.env.PATH, VK_WEBHOOKS_ADMIN_KEY: OPERATOR_KEY }, stdio: ["ignore", "pipe", "pipe"] });
+  const number = ++started;
   let log = "";
+  process_.stdout.on("data", (piece) => keep(`service-${number}.out`, piece));
+  process_.stderr.on("data", (piece) => keep(`service-${number}.err`, piece));
   const ended = new Promise((resolve) => process_.on("exit", resolve));
   const base = await new Promise((resolve, reject) => {
     process_.stderr.on("data", (piece) => {
@@ -31,6 +42,7 @@ export async function serve(binary, folder, options = []) {
     });
     ended.then((code) => reject(new Error(`the service ended with ${code} before it listened:\n${log}`)));
   });
+  keep("secrets", `${OPERATOR_KEY}\n${readFileSync(`${folder}/store.db.key`)}`);
   return {
     base,
     pid: process_.pid,
@@ -51,7 +63,9 @@ async function call(base, method, path, body, key, team) {
   const answer = await fetch(base + path, { method, headers, body: body && JSON.stringify(body) });
   const text = await answer.text();
   if (!answer.ok) throw new Error(`${method} ${path} answered ${answer.status}: ${text}`);
-  return text ? JSON.parse(text).data : null;
+  const data = text ? JSON.parse(text).data : null;
+  for (const secret of [data?.secret, data?.key]) if (secret) keep("secrets", `${secret}\n`);
+  return data;
 }
 
 /** A receiver: `answer` takes a request with its body and gives {status, headers, body}. */

@@ -11,8 +11,6 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::leaks;
-
 /// What the service answered.
 #[derive(Clone, Debug)]
 pub struct Reply {

@@ -8,8 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-use crate::leaks;
-
 /// The program, not yet started: without any setting in its environment, and ended with us.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use local_receiver::{Answer, Arrival, Authority, Receiver};
 use rustls::ServerConfig;
 use signature::{Scheme, Verifier};
 
-use crate::leaks::QUERY;
+use leaks::QUERY;
 
 #[derive(Default)]
 struct Pages {

@@ -8,7 +8,8 @@
 //! something to become true.
 //!
 //! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `memory` is
-//! limited; `preload` brings what is put before its C library. `leaks` looks through all that it says.
+//! limited; `preload` brings what is put before its C library. All that it says is looked through by `leaks`, a crate
+//! of its own.
 
 mod api;
 mod binary;
@@ -16,7 +17,6 @@ mod clock;
 mod disk;
 mod example;
 mod inbox;
-mod leaks;
 mod memory;
 mod preload;
 mod random;
@@ -27,13 +27,13 @@ mod storm;
 mod usage;
 mod wait;
 
+pub use ::leaks::QUERY;
 pub use api::{Api, Reply};
 pub use binary::{Output, TempDir, program, run};
 pub use clock::Clock;
 pub use disk::{ReadOnlyFile, SmallDisk};
 pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify, verify_at};
-pub use leaks::QUERY;
 pub use local_receiver::{Answer, Arrival, Authority};
 pub use memory::MemoryLimit;
 pub use preload::compile;

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use leaks::Listener;
 use local_receiver::Authority;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -17,7 +18,6 @@ use tokio::sync::mpsc;
 use crate::Inbox;
 use crate::api::{Api, text};
 use crate::binary::{TempDir, program_under};
-use crate::leaks::{self, Listener};
 
 /// The operator's key of every service of the rig.
 pub const OPERATOR_KEY: &str = "vk_admin_0123456789abcdefghijABCDEFGHIJ01";
@@ -114,10 +114,25 @@ impl Setup {
         let url = format!("sqlite:{}", self.database);
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
         arguments.extend(options);
+        leaks::never_say(OPERATOR_KEY);
+        let given = start.environment.iter();
+        for (_, keys) in given.filter(|(name, _)| *name == "VK_WEBHOOKS_SECRETS_KEY") {
+            never_say_any(keys);
+        }
         let mut command = program_under(start.under, &arguments)?;
         command.envs(start.environment.iter().copied());
         command.envs(operator_key.map(|key| ("VK_WEBHOOKS_ADMIN_KEY", key)));
-        Service::start(command).await
+        let started = Service::start(command).await;
+        // The key that secrets are sealed under; made by now, where it was not there.
+        if let Ok(keys) = std::fs::read_to_string(format!("{}.key", self.database)) {
+            never_say_any(&keys);
+        }
+        if let Err(told) = &started
+            && let Some(leak) = leaks::known_in(&told.to_string())
+        {
+            bail!("a refusal to start gives away {leak}");
+        }
+        started
     }
 }
 
@@ -144,6 +159,13 @@ pub struct Service {
 struct Heard {
     log: Mutex<String>,
     leaks: Mutex<Vec<String>>,
+}
+
+/// Every line of a file of keys.
+fn never_say_any(keys: &str) {
+    for key in keys.lines() {
+        leaks::never_say(key.trim());
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -197,7 +219,8 @@ impl Service {
         for reader in self.readers.drain(..) {
             ensure!(reader.join().is_ok(), "a reader of the log panicked");
         }
-        let leaks = std::mem::take(&mut *locked(&self.heard.leaks));
+        let mut leaks = std::mem::take(&mut *locked(&self.heard.leaks));
+        leaks.extend(leaks::known_in(&self.log()));
         ensure!(leaks.is_empty(), "the log gives away {}", leaks.join("\n"));
         Ok(())
     }

@@ -9,7 +9,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vk_tests::{
-    Answer, OPERATOR_KEY, Service, Setup, Start, eventually, free_port, member_removed,
+    Answer, Api, OPERATOR_KEY, Service, Setup, Start, eventually, eventually_within, free_port,
+    member_removed,
 };
 
 #[tokio::test]
@@ -261,6 +262,77 @@ async fn where_few_files_may_be_open_attempts_leave_some_to_the_door() -> Result
         works.wait_for(number).await;
     }
     assert!(most < 256, "{most} files were open");
+    let (status, log) = service.terminate().await?;
+    assert!(
+        status.success() && !log.contains("Too many open files"),
+        "{log}"
+    );
+    Ok(())
+}
+
+/// More clients than files, all of whom stay, beside attempts that hang for as long as attempts may.
+#[tokio::test]
+async fn where_few_files_may_be_open_it_outlives_more_clients_than_files() -> Result<()> {
+    const CLIENTS: usize = 300;
+    // As many as 256 files leave for attempts (`limits.rs`).
+    const ATTEMPTS: usize = 32;
+    let setup = Setup::new()?;
+    let (hangs, works) = (setup.inbox().await?, setup.inbox().await?);
+    hangs.always(Answer::Hang);
+    let few = Start {
+        under: &["prlimit", "--nofile=256:256"],
+        ..Start::default()
+    };
+    let service = setup.start_as(few, &[]).await?;
+    let patience = Duration::from_secs(60);
+    let works_team = service.team("works").await?;
+    works_team.endpoint(&works.url(), &[]).await?;
+    for number in 0..3 {
+        let team = service.team(&format!("hangs{number}")).await?;
+        for _ in 0..10 {
+            team.endpoint(&hangs.url(), &[]).await?;
+        }
+        for _ in 0..5 {
+            team.publish("team.member_removed", &member_removed())
+                .await?;
+        }
+    }
+    eventually_within(patience, "all places are taken", async || {
+        (hangs.count() >= ATTEMPTS).then_some(())
+    })
+    .await;
+    let mut clients = vec![];
+    for _ in 0..CLIENTS {
+        let mut client = TcpStream::connect(service.address()).await?;
+        client.write_all(b"POST /v1/events HTTP/1.1\r\n").await?;
+        clients.push(client);
+    }
+    let publish = |team: &Api| {
+        let team = team.clone();
+        tokio::spawn(async move { team.publish("team.member_removed", &member_removed()).await })
+    };
+    let waits = publish(&works_team);
+    // Those places become free at the deadline of 10 s, and are taken again: attempts go on.
+    let most = eventually_within(patience, "attempts go on", async || {
+        let open = open_files(&service).ok()?;
+        assert!(open < 256, "{open} files are open");
+        (hangs.count() >= 2 * ATTEMPTS).then_some(open)
+    })
+    .await;
+    assert!(most > CLIENTS / 10, "{most} files: nobody was let in");
+    assert!(!waits.is_finished(), "there was room at the door");
+    drop(clients);
+    tokio::time::timeout(patience, waits).await???;
+    let more: Vec<_> = (0..20).map(|_| publish(&works_team)).collect();
+    for one in more {
+        tokio::time::timeout(patience, one).await???;
+    }
+    eventually_within(patience, "all of them arrive", async || {
+        (works.count() >= 21).then_some(())
+    })
+    .await;
+    let health = service.stranger().send("GET", "/healthz", &[], "").await?;
+    assert_eq!(health.status, 200);
     let (status, log) = service.terminate().await?;
     assert!(
         status.success() && !log.contains("Too many open files"),

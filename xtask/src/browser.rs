@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{cargo, program, root, run as must_run, run_watched, target_dir};
 use crate::test::{Count, closing_line};
@@ -68,12 +68,47 @@ fn walk(only: &[&str]) -> Result<(Count, PathBuf)> {
     walks.arg(&pictures).args(only);
     walks.env("STREET", target_dir().join("debug/examples/street"));
     walks.env("REPOSITORY", root()).env("TARGET", target_dir());
+    let logs = target_dir().join("browser-logs");
+    if logs.exists() {
+        std::fs::remove_dir_all(&logs)?;
+    }
+    std::fs::create_dir_all(&logs)?;
+    walks.env("LOGS", &logs);
     let mut count = None;
     let ended_well = run_watched(walks, |line| count = closing_line(line).or(count))?;
     match count {
-        Some(count) if ended_well || count.failed > 0 => Ok((count, pictures)),
+        Some(mut count) if ended_well || count.failed > 0 => {
+            match look_through(&logs) {
+                Ok(()) => count.passed += 1,
+                Err(leak) => {
+                    println!("FAILED: {leak:#}");
+                    count.failed += 1;
+                }
+            }
+            Ok((count, pictures))
+        }
         _ => bail!("the browser tests ended before they were through; see above"),
     }
+}
+
+/// Sees that no service of the walks has given away what it must never say. The walks write down what each said, and
+/// the secrets that they were given.
+fn look_through(logs: &Path) -> Result<()> {
+    let secrets = std::fs::read_to_string(logs.join("secrets")).context("the walks' secrets")?;
+    secrets.lines().for_each(leaks::never_say);
+    let mut listened = 0;
+    for entry in std::fs::read_dir(logs)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("service-") {
+            let said = std::fs::read(&path)?;
+            let said = String::from_utf8_lossy(&said);
+            leaks::look_through(&name, &said)?;
+            listened += said.matches("listening on http://").count();
+        }
+    }
+    ensure!(listened > 0, "no service was listened to");
+    Ok(())
 }
 
 /// Whether the packages are there in the versions that are asked for.
@@ -90,4 +125,33 @@ fn is_installed(tests: &Path) -> Result<bool> {
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
     Ok(integrity(&wanted) == integrity(&installed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_of_the_walks_gives_away_is_noticed() -> Result<()> {
+        let name = format!("vk-xtask-logs-{}", std::process::id());
+        let logs = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&logs)?;
+        let log = logs.join("service-1.err");
+        let said = |more: &str| format!("listening on http://127.0.0.1:1\n{more}\n");
+        std::fs::write(logs.join("secrets"), "a sealing key of 44 letters\n")?;
+        std::fs::write(&log, said("an attempt failed"))?;
+        look_through(&logs)?;
+        for leak in [
+            "signed with whsec_planted",
+            "POST https://example.com/?a=b failed",
+            "sealed under a sealing key of 44 letters",
+        ] {
+            std::fs::write(&log, said(leak))?;
+            assert!(look_through(&logs).is_err(), "{leak}");
+        }
+        std::fs::write(&log, "")?;
+        assert!(look_through(&logs).is_err(), "nothing was listened to");
+        std::fs::remove_dir_all(&logs)?;
+        Ok(())
+    }
 }

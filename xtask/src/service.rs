@@ -1,11 +1,15 @@
-//! Hides how a real service is started for checks from outside, and ended again.
+//! Hides how a real service is started for checks from outside, ended again, and listened to all the while: what it
+//! must never say fails the check.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use leaks::Listener;
 
 use crate::command::{cargo, run, target_dir};
 
@@ -17,6 +21,8 @@ pub(crate) struct Service {
     process: Child,
     address: String,
     folder: PathBuf,
+    /// Those who read what it says, to its end: what it gave away.
+    readers: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Service {
@@ -25,7 +31,11 @@ impl Service {
         run(cargo(&["build", "--package", "vk-webhooks", "--quiet"]))?;
         let folder = std::env::temp_dir().join(format!("vk-xtask-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
-        let mut process = Command::new(target_dir().join("debug/vk-webhooks"))
+        leaks::never_say(OPERATOR_KEY);
+        let (out, says) = std::io::pipe()?;
+        let (err, complains) = std::io::pipe()?;
+        let mut command = Command::new(target_dir().join("debug/vk-webhooks"));
+        command
             .args([
                 "serve",
                 "--listen",
@@ -37,33 +47,26 @@ impl Service {
             .arg(format!("sqlite:{}", folder.join("store.db").display()))
             .env("VK_WEBHOOKS_ADMIN_KEY", OPERATOR_KEY)
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start the service")?;
-        let log = process.stderr.take().context("its log was not piped")?;
-        let mut lines = BufReader::new(log).lines();
-        let mut address = None;
-        for line in lines.by_ref() {
-            let line = line?;
-            eprintln!("  service: {line}");
-            if let Some((_, rest)) = line.split_once("listening on http://") {
-                address = rest.split_whitespace().next().map(str::to_owned);
-                break;
-            }
-        }
-        let Some(address) = address else {
+            .stdout(says)
+            .stderr(complains);
+        let mut process = command.spawn().context("cannot start the service")?;
+        // With it go our ends of the pipes: they end with the process.
+        drop(command);
+        let (found, address) = channel();
+        // Both have to be read to their ends, or the service would block on them.
+        let readers = [out, err].map(|stream| {
+            let found = found.clone();
+            std::thread::spawn(move || read_log(stream, &found))
+        });
+        drop(found);
+        let Ok(address) = address.recv() else {
             bail!("the service ended before it listened: {}", process.wait()?);
         };
-        // The log has to be read to its end, or the service would block on it.
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                eprintln!("  service: {line}");
-            }
-        });
         Ok(Self {
             process,
             address,
             folder,
+            readers: readers.into(),
         })
     }
 
@@ -97,7 +100,7 @@ impl Service {
         Ok(id.to_owned())
     }
 
-    /// Ends it as an operator would; an error unless it exits with 0.
+    /// Ends it as an operator would; an error unless it exits with 0 and has given nothing away.
     pub(crate) fn stop(mut self) -> Result<()> {
         run(crate::command::program(
             "kill",
@@ -107,8 +110,32 @@ impl Service {
         if !status.success() {
             bail!("the service ended with {status} after SIGTERM");
         }
+        for reader in self.readers.drain(..) {
+            let Ok(leaks) = reader.join() else {
+                bail!("a reader of the service's log panicked");
+            };
+            ensure!(leaks.is_empty(), "the log gives away {}", leaks.join("\n"));
+        }
         Ok(())
     }
+}
+
+/// Shows what the service says and finds in it where it listens; what it gives away.
+fn read_log(stream: PipeReader, found: &Sender<String>) -> Vec<String> {
+    let mut listener = Listener::default();
+    let mut leaks = vec![];
+    for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        eprintln!("  service: {line}");
+        if let Some((_, rest)) = line.split_once("listening on http://")
+            && let Some(address) = rest.split_whitespace().next()
+        {
+            // Nobody listens any more where it was said twice.
+            let _ = found.send(address.to_owned());
+        }
+        leaks.extend(listener.leak(&line).map(|leak| format!("{leak}: {line}")));
+    }
+    leaks
 }
 
 impl Drop for Service {

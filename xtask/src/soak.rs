@@ -1,5 +1,5 @@
 //! Hides what goes on for as long as one likes, with seeds that nobody has tried: simulated worlds, kills, cuts
-//! of the power, and the street of hostile receivers.
+//! of the power, the street of hostile receivers, and an overload.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,8 +16,10 @@ const IN_FULL: u64 = 20;
 const KILLS: u64 = 100;
 const CUTS: u64 = 40;
 const STREET_SECONDS: u64 = 120;
-/// The least that the street can be asked for, and the least time for simulated worlds, in seconds.
+const OVERLOAD_SECONDS: u64 = 60;
+/// The least that the street and the overload can be asked for, and the least time for simulated worlds, in seconds.
 const STREET_AT_LEAST: u64 = 6;
+const OVERLOAD_AT_LEAST: u64 = 15;
 const WORLDS_AT_LEAST: u64 = 10;
 
 /// A test, and what makes it longer.
@@ -109,6 +111,7 @@ fn fixed_parts(minutes: u64, seed: u64) -> Vec<Part> {
     let share = |full: u64| (full * minutes.min(IN_FULL) / IN_FULL).max(1);
     let (kills, cuts) = (share(KILLS), share(CUTS));
     let street = share(STREET_SECONDS).max(STREET_AT_LEAST);
+    let overload = share(OVERLOAD_SECONDS).max(OVERLOAD_AT_LEAST);
     let part = |says, test, environment| Part {
         says,
         package: "vk-tests",
@@ -130,6 +133,11 @@ fn fixed_parts(minutes: u64, seed: u64) -> Vec<Part> {
             format!("a thousand hostile receivers for {street} s"),
             "street",
             vec![("VK_STREET_SECONDS", street), ("VK_STREET_SEED", seed)],
+        ),
+        part(
+            format!("five times what is delivered, for {overload} s"),
+            "overload",
+            vec![("VK_OVERLOAD_SECONDS", overload)],
         ),
     ]
 }

@@ -11,12 +11,13 @@ use rcgen::{
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::script::Twist;
+use crate::weak_key::WeakKey;
 
 /// What a receiver's certificate is for, where it is for it.
 pub const NAMES: [&str; 4] = [
@@ -64,14 +65,16 @@ pub enum Flaw {
     Labyrinth,
     /// Its issuer signs with an RSA key of 1,024 bits.
     Rsa1024,
+    /// Its own key is an RSA key of 1,024 bits, and its issuer is right.
+    OwnRsa1024,
     /// It is right: its issuer signs with an RSA key of 2,048 bits.
     Rsa2048,
     /// Its issuer signs over SHA-1.
     Sha1,
 }
 
-/// A certificate with those that are sent beside it, and its key.
-pub type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+/// A certificate with those that are sent beside it, and what signs with its key.
+pub type Chain = (Vec<CertificateDer<'static>>, Arc<dyn SigningKey>);
 
 /// A certificate authority for receivers.
 pub struct Authority {
@@ -101,8 +104,12 @@ impl Authority {
         if let Some(fixed) = Fixed::of(flaw) {
             return self.below_rsa(&fixed);
         }
-        let key = KeyPair::generate()?;
         let params = leaf(flaw)?;
+        if flaw == Flaw::OwnRsa1024 {
+            let certificate = params.signed_by(&WeakKey, &self.issuer)?;
+            return Ok((vec![certificate.der().clone()], Arc::new(WeakKey)));
+        }
+        let key = KeyPair::generate()?;
         let certificates = match flaw {
             Flaw::Absent => vec![],
             Flaw::Garbage => vec![CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])],
@@ -141,7 +148,7 @@ impl Authority {
             _ => vec![signed(&params, &key, &self.issuer)?],
         };
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Ok((certificates, PrivateKeyDer::Pkcs8(key)))
+        Ok((certificates, signing(key)?))
     }
 
     /// A certificate that was signed by RSA, below an authority of ours with the key that signed it.
@@ -149,8 +156,7 @@ impl Authority {
         let above = named("Weak Intermediate") // as the leaf has it
             .signed_by(fixed, &self.issuer)?;
         let certificates = vec![CertificateDer::from(fixed.leaf), above.der().clone()];
-        let key = PrivatePkcs8KeyDer::from(fixed.key);
-        Ok((certificates, PrivateKeyDer::Pkcs8(key)))
+        Ok((certificates, signing(PrivatePkcs8KeyDer::from(fixed.key))?))
     }
 
     /// A certificate below these authorities, each below the one before it.
@@ -211,7 +217,6 @@ impl Authority {
         };
         let (certificates, key) = self.chain(flaw)?;
         // Not checked: a certificate that is none is sent like another.
-        let key = aws_lc_rs::sign::any_supported_type(&key)?;
         let identity = SingleCertAndKey::from(CertifiedKey::new(certificates, key));
         let mut config = builder.with_cert_resolver(Arc::new(identity));
         if twist == Twist::H2Only {
@@ -222,6 +227,12 @@ impl Authority {
         adjust(&mut config);
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
+}
+
+fn signing(key: PrivatePkcs8KeyDer<'static>) -> Result<Arc<dyn SigningKey>> {
+    Ok(aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::Pkcs8(
+        key,
+    ))?)
 }
 
 /// A certificate that was made once (certificates/README.md), as `rcgen` makes none.

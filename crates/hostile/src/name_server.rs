@@ -13,7 +13,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// The largest answer over UDP, as name servers have it today.
 const UDP_MAX: usize = 1232;
@@ -74,11 +74,20 @@ pub struct NameServer {
 pub async fn start(
     script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
 ) -> Result<NameServer> {
+    start_patient(Duration::MAX, script).await
+}
+
+/// As [`start`], and closes a connection that has carried no query for so long, as most name servers do.
+pub(crate) async fn start_patient(
+    idle_max: Duration,
+    script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
+) -> Result<NameServer> {
     let (udp, tcp) = bind_both().await?;
     let address = udp.local_addr()?;
     let queries = Arc::new(AtomicUsize::new(0));
     let server = Arc::new(Server {
         script: Box::new(script),
+        idle_max,
         queries: queries.clone(),
         before: Mutex::default(),
     });
@@ -125,10 +134,11 @@ async fn serve_tcp(listener: TcpListener, server: Arc<Server>) {
     }
 }
 
-/// One connection may carry the queries of many: where one is not answered, the next is.
+/// One connection may carry the queries of many: where one is not answered, the next is. One that carries none for
+/// too long is closed.
 async fn converse(mut stream: TcpStream, server: &Server) -> Result<()> {
     loop {
-        let length = stream.read_u16().await?;
+        let length = timeout(server.idle_max, stream.read_u16()).await??;
         let mut query = vec![0; usize::from(length)];
         stream.read_exact(&mut query).await?;
         if let Some(Reply { bytes, drips }) = server.reply(&query, None)? {
@@ -154,6 +164,7 @@ type Script = Box<dyn Fn(&str, usize) -> Answer + Send + Sync>;
 
 struct Server {
     script: Script,
+    idle_max: Duration,
     queries: Arc<AtomicUsize>,
     /// How many queries for A records of each name have come.
     before: Mutex<HashMap<String, usize>>,

@@ -21,6 +21,9 @@ use crate::script::{Layer, Listens, Script, Twist};
 /// How long an attempt may take by the contract; scripts count on it.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long a connection to the name server may carry no query, so that it does not outlast what it was made for.
+const NAME_SERVER_IDLE: Duration = Duration::from_secs(10);
+
 const DOMAIN: &str = ".receivers.example.com";
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -69,11 +72,13 @@ impl Street {
         for (label, answers) in scripts.iter().flat_map(|script| &script.zone) {
             zone.insert(format!("{label}{DOMAIN}"), answers.clone());
         }
-        let name_server = name_server::start(move |host, before| match zone.get(host) {
-            None => addresses(&["127.0.0.1"]),
-            Some(answers) => {
-                let turn = before.min(answers.len().saturating_sub(1));
-                answers.get(turn).cloned().unwrap_or(Answer::Silence)
+        let name_server = name_server::start_patient(NAME_SERVER_IDLE, move |host, before| {
+            match zone.get(host) {
+                None => addresses(&["127.0.0.1"]),
+                Some(answers) => {
+                    let turn = before.min(answers.len().saturating_sub(1));
+                    answers.get(turn).cloned().unwrap_or(Answer::Silence)
+                }
             }
         })
         .await?;

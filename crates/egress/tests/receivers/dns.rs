@@ -11,6 +11,7 @@ use hostile::name_server::{Answer, NameServer, addresses};
 use hostile::{answer_all, read_request};
 use model::attempt::Reason;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use vk_egress::{
     BoxFuture, Connections, Egress, EgressOptions, Policy, Probe, ReceiverUrl, ResolveError,
     Resolver, Transport,
@@ -122,17 +123,24 @@ async fn one_blocked_address_among_good_ones_refuses_the_whole_answer() {
     assert_eq!(connections_made.load(SeqCst), 1);
 }
 
+/// Listeners at the same port of two addresses: one that is free at the first may be taken at the second.
+async fn at_one_port(one: &str, other: &str) -> (TcpListener, TcpListener) {
+    for _ in 0..100 {
+        let first = TcpListener::bind((one, 0)).await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        if let Ok(second) = TcpListener::bind((other, port)).await {
+            return (first, second);
+        }
+    }
+    panic!("no port is free at both {one} and {other}");
+}
+
 #[tokio::test]
 async fn rebinding_between_connections_is_refused_and_the_vetted_address_is_the_one_reached() {
     // The same port on an allowed and on a forbidden address: a transport that resolved once more
     // between looking and connecting would end up at the second.
-    let inside = tokio::net::TcpListener::bind("127.128.0.1:0")
-        .await
-        .unwrap();
+    let (inside, outside) = at_one_port("127.128.0.1", "127.0.0.1").await;
     let port = inside.local_addr().unwrap().port();
-    let outside = tokio::net::TcpListener::bind(("127.0.0.1", port))
-        .await
-        .unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = outside.accept().await {
             let request = read_request(&mut stream).await.unwrap();

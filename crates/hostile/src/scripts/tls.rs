@@ -165,6 +165,13 @@ fn twisted() -> Vec<Script> {
             refused("HTTP/1.1"),
         ),
         (
+            "cert-own-rsa-1024",
+            "its own key is an RSA key of 1,024 bits (in TLS 1.2)",
+            Flaw::OwnRsa1024,
+            Twist::Tls12,
+            Expect::fail(TlsCertificate).tells("not correctly signed"),
+        ),
+        (
             "tls-client-certificate-1-2",
             "it demands a client certificate, in TLS 1.2",
             Flaw::None,
