@@ -93,12 +93,14 @@ fn any_page_query(house: &House, choices: &mut Choices<'_>) {
     }
 }
 
-/// All that the query of a request says, decoded, in lower case as ids are.
+/// All that the query of a request says, decoded and as it stands, since links of the page carry it on; in lower
+/// case as ids are.
 fn named_by(path: &str) -> String {
     let query = path.split_once('?').map_or("", |(_, query)| query);
-    form_urlencoded::parse(query.as_bytes())
-        .map(|(name, value)| format!("{name}={value}\n").to_ascii_lowercase())
-        .collect()
+    let decoded = form_urlencoded::parse(query.as_bytes());
+    let decoded = decoded.map(|(name, value)| format!("{name}={value}\n"));
+    let named: String = decoded.chain([query.to_owned()]).collect();
+    named.to_ascii_lowercase()
 }
 
 /// A cursor that was issued, perhaps with something changed, or any text.
