@@ -134,7 +134,7 @@ impl Names {
         match actor {
             Actor::Operator => "The operator".to_owned(),
             Actor::Session(None) => "Somebody at these pages".to_owned(),
-            // The name last would do for a name that says it is the operator or a key.
+            // Whatever the name says, what follows it keeps it from passing for the operator or a key.
             Actor::Session(Some(name)) => format!("{}, at these pages", in_short(name, IN_A_LIST)),
             Actor::Key(key) => match self.keys.get(key) {
                 Some(name) => format!("The API key {}", in_short(name, IN_A_LIST)),

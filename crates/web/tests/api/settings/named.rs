@@ -204,7 +204,7 @@ async fn two_people_in_two_sessions_are_told_apart() {
     let names = names.map(|(actor, _)| actor["name"].as_str().map(str::to_owned));
     assert_eq!(names.collect::<Vec<_>>(), expected);
 
-    // One who opens another link in the same browser is whom that one was made for, and nobody longer Jane.
+    // One who opens another link in the same browser is whom that one was made for, and Jane no longer.
     let other = link_for(&rig, "acme", Some("eve@acme.example")).await;
     let entered = browsers[0].get(&other).await;
     let eve = Browser::after(&rig, &entered);
