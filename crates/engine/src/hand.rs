@@ -17,7 +17,7 @@ use crate::to_the_end::to_the_end;
 use crate::{EndpointEdit, Refusal};
 
 /// Somebody who changes teams, endpoints and keys.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Hand<'e> {
     pub(crate) house: &'e Arc<House>,
     pub(crate) actor: Actor,
@@ -26,7 +26,7 @@ pub struct Hand<'e> {
 impl Hand<'_> {
     /// Makes a change after those before it, to its end.
     async fn make<T: Send + 'static>(
-        self,
+        &self,
         change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {
         to_the_end(Arc::clone(self.house).one_change(change)).await
@@ -43,7 +43,7 @@ impl Hand<'_> {
         plan: String,
     ) -> Result<Team, Refusal> {
         let house = Arc::clone(self.house);
-        self.make(house.create_team(self.actor, external_id, name, plan))
+        self.make(house.create_team(self.actor.clone(), external_id, name, plan))
             .await
     }
 
@@ -58,7 +58,7 @@ impl Hand<'_> {
         plan: Option<String>,
     ) -> Result<Team, Refusal> {
         let house = Arc::clone(self.house);
-        self.make(house.update_team(self.actor, team, name, plan))
+        self.make(house.update_team(self.actor.clone(), team, name, plan))
             .await
     }
 
@@ -68,7 +68,7 @@ impl Hand<'_> {
     /// Where there is no such team, or the store cannot.
     pub async fn delete_team(self, team: TeamId) -> Result<(), Refusal> {
         let house = Arc::clone(self.house);
-        self.make(house.delete_team(self.actor, team)).await
+        self.make(house.delete_team(self.actor.clone(), team)).await
     }
 
     /// Makes an endpoint with a new secret.
@@ -84,7 +84,7 @@ impl Hand<'_> {
     ) -> Result<Endpoint, Refusal> {
         let url = url.as_str().to_owned();
         let house = Arc::clone(self.house);
-        self.make(house.create_endpoint(self.actor, team, url, description, subscription))
+        self.make(house.create_endpoint(self.actor.clone(), team, url, description, subscription))
             .await
     }
 
@@ -99,7 +99,7 @@ impl Hand<'_> {
         edit: EndpointEdit,
     ) -> Result<Endpoint, Refusal> {
         let house = Arc::clone(self.house);
-        self.make(house.update_endpoint(self.actor, team, endpoint, edit))
+        self.make(house.update_endpoint(self.actor.clone(), team, endpoint, edit))
             .await
     }
 
@@ -109,7 +109,7 @@ impl Hand<'_> {
     /// Where the team has no such endpoint, or the store cannot.
     pub async fn delete_endpoint(self, team: TeamId, endpoint: EndpointId) -> Result<(), Refusal> {
         let house = Arc::clone(self.house);
-        self.make(house.delete_endpoint(self.actor, team, endpoint))
+        self.make(house.delete_endpoint(self.actor.clone(), team, endpoint))
             .await
     }
 
@@ -124,7 +124,7 @@ impl Hand<'_> {
         expire_old_after: Duration,
     ) -> Result<(Secret, Endpoint), Refusal> {
         let house = Arc::clone(self.house);
-        self.make(house.rotate_secret(self.actor, team, endpoint, expire_old_after))
+        self.make(house.rotate_secret(self.actor.clone(), team, endpoint, expire_old_after))
             .await
     }
 
@@ -140,7 +140,7 @@ impl Hand<'_> {
         expires_at: Option<Timestamp>,
     ) -> Result<(NewKey, ApiKey), Refusal> {
         let house = Arc::clone(self.house);
-        self.make(house.create_key(self.actor, team, name, scopes, expires_at))
+        self.make(house.create_key(self.actor.clone(), team, name, scopes, expires_at))
             .await
     }
 
@@ -150,6 +150,7 @@ impl Hand<'_> {
     /// Where the team has no such key, or the store cannot.
     pub async fn delete_key(self, team: TeamId, key: KeyId) -> Result<(), Refusal> {
         let house = Arc::clone(self.house);
-        self.make(house.delete_key(self.actor, team, key)).await
+        self.make(house.delete_key(self.actor.clone(), team, key))
+            .await
     }
 }

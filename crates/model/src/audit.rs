@@ -1,35 +1,54 @@
 //! Hides nothing: the words for who changed what by hand.
 
+use std::sync::Arc;
+
 use crate::attempt::words;
 use crate::id::{AuditId, EndpointId, KeyId, TeamId};
 
 /// Who changes something by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// Whoever bears the operator's key.
     Operator,
     /// Whoever bears this key of the team's.
     Key(KeyId),
-    /// Somebody at the team's settings pages.
-    Session,
+    /// Somebody at the team's settings pages, by the name under which the product sent them there. None: it
+    /// said none. Text of strangers, for people.
+    Session(Option<Arc<str>>),
 }
 
 impl Actor {
     /// The stable word for it, in the API and the store.
-    pub const fn as_str(self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Operator => "operator",
             Self::Key(_) => "api_key",
-            Self::Session => "settings_page",
+            Self::Session(_) => "settings_page",
         }
     }
 
-    /// The one that `text` is the word for; a key's needs its id.
-    pub fn parse(text: &str, key: Option<KeyId>) -> Option<Self> {
-        match (text, key) {
-            ("operator", None) => Some(Self::Operator),
-            ("api_key", Some(key)) => Some(Self::Key(key)),
-            ("settings_page", None) => Some(Self::Session),
+    /// The key, where it is one.
+    pub const fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::Key(key) => Some(*key),
+            Self::Operator | Self::Session(_) => None,
+        }
+    }
+
+    /// The name of the person, where one is known.
+    pub const fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Session(name) => name.as_ref(),
+            Self::Operator | Self::Key(_) => None,
+        }
+    }
+
+    /// The one that `text` is the word for; a key's needs its id, and only who is at the pages may have a name.
+    pub fn parse(text: &str, key: Option<KeyId>, name: Option<Arc<str>>) -> Option<Self> {
+        match (text, key, name) {
+            ("operator", None, None) => Some(Self::Operator),
+            ("api_key", Some(key), None) => Some(Self::Key(key)),
+            ("settings_page", None, name) => Some(Self::Session(name)),
             _ => None,
         }
     }
@@ -124,18 +143,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actors_are_read_back_and_only_a_key_has_an_id() {
-        let key = KeyId(7);
-        for actor in [Actor::Operator, Actor::Key(key), Actor::Session] {
-            let id = match actor {
-                Actor::Key(key) => Some(key),
-                Actor::Operator | Actor::Session => None,
-            };
-            assert_eq!(Actor::parse(actor.as_str(), id), Some(actor));
+    fn actors_are_read_back_and_only_a_key_has_an_id_and_only_a_session_a_name() {
+        let (key, name) = (KeyId(7), Arc::<str>::from("jane@acme.example"));
+        for (actor, id, called) in [
+            (Actor::Operator, None, None),
+            (Actor::Key(key), Some(key), None),
+            (Actor::Session(None), None, None),
+            (Actor::Session(Some(name.clone())), None, Some(&name)),
+        ] {
+            assert_eq!((actor.key(), actor.name()), (id, called));
+            let word = actor.as_str();
+            assert_eq!(Actor::parse(word, id, called.cloned()), Some(actor));
             let wrong = if id.is_some() { None } else { Some(key) };
-            assert_eq!(Actor::parse(actor.as_str(), wrong), None);
+            assert_eq!(Actor::parse(word, wrong, called.cloned()), None);
         }
-        assert_eq!(Actor::parse("somebody", None), None);
+        assert_eq!(Actor::parse("operator", None, Some(name.clone())), None);
+        assert_eq!(Actor::parse("api_key", Some(key), Some(name)), None);
+        assert_eq!(Actor::parse("somebody", None, None), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Hides how changes by hand are remembered: each in the commit that makes it, so that none is without
 //! its entry and no entry without its change. All of them go through a [`Hand`].
 
+use std::sync::Arc;
+
 use model::audit::{Action, Actor, AuditEntry, Change, Subject};
 use model::id::{AuditId, EndpointId, Id, TeamId, first_raw_at};
 use model::time::Timestamp;
@@ -11,10 +13,10 @@ use crate::store::Store;
 use crate::value::{Columns, damaged};
 
 const INSERT: &str = "\
-    INSERT INTO audit_log (id, team_id, actor, actor_key, action, subject, changes) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    INSERT INTO audit_log (id, team_id, actor, actor_key, actor_name, action, subject, changes) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const PAGE: &str = "\
-    SELECT id, actor, actor_key, action, subject, changes FROM audit_log \
+    SELECT id, actor, actor_key, actor_name, action, subject, changes FROM audit_log \
     WHERE team_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
 /// In the JSON of changes nothing but a field's name stands behind `["`.
 const URL_CHANGE: &str = "\
@@ -23,7 +25,7 @@ const URL_CHANGE: &str = "\
     ORDER BY id LIMIT 1";
 
 /// Somebody who changes what is in the store.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Hand<'s> {
     pub(crate) store: &'s Store,
     actor: Actor,
@@ -81,10 +83,6 @@ impl Hand<'_> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let id: AuditId = self.store.new_id(now);
-        let key = match self.actor {
-            Actor::Key(key) => Some(key.raw()),
-            Actor::Operator | Actor::Session => None,
-        };
         let changes: Vec<_> = changes
             .iter()
             .map(|change| (&change.field, &change.from, &change.to))
@@ -97,7 +95,8 @@ impl Hand<'_> {
                 id.into(),
                 team.into(),
                 self.actor.as_str().into(),
-                key.into(),
+                self.actor.key().into(),
+                self.actor.name().cloned().into(),
                 action.as_str().into(),
                 subject.raw().into(),
                 changes.into(),
@@ -124,7 +123,8 @@ pub(crate) fn changed(field: &str, from: Option<String>, to: Option<String>) -> 
 fn decode(row: &mut Columns) -> Result<AuditEntry, StoreError> {
     let id = row.id()?;
     let (actor, key) = (row.text()?, row.maybe_int()?.map(Id::from_raw));
-    let actor = Actor::parse(&actor, key)
+    let name = row.maybe_text()?.map(Arc::from);
+    let actor = Actor::parse(&actor, key, name)
         .ok_or_else(|| damaged(&format!("the actor {actor:?} is unknown")))?;
     let action = row.text()?;
     let action = Action::parse(&action)

@@ -70,4 +70,4 @@ pub use sessions::{Opener, Session};
 pub use settle::{EndpointProgress, Settlement};
 pub use sqlite::{SqliteDriver, SqliteOptions, holds_sealed_secrets};
 pub use store::Store;
-pub use tokens::TokenKind;
+pub use tokens::{LinkHolder, TokenKind};

@@ -1,5 +1,7 @@
 //! Hides how sessions of the settings pages are kept: by the hash of what the browser holds, until they end.
 
+use std::sync::Arc;
+
 use model::id::TeamId;
 use model::key::KeyHash;
 use model::time::Timestamp;
@@ -7,29 +9,30 @@ use model::time::Timestamp;
 use crate::driver::{Query, Unit};
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::tokens::LinkHolder;
 use crate::value::{Columns, damaged};
 
 const PUT: &str = "\
-    INSERT INTO sessions (hash, team_id, key_hash, idle_until, expires_at) \
-    VALUES ($1, $2, $3, $4, $5)";
+    INSERT INTO sessions (hash, team_id, actor_name, key_hash, idle_until, expires_at) \
+    VALUES ($1, $2, $3, $4, $5, $6)";
 const FIND: &str = "\
-    SELECT team_id, key_hash, idle_until, expires_at FROM sessions \
+    SELECT team_id, actor_name, key_hash, idle_until, expires_at FROM sessions \
     WHERE hash = $1 AND idle_until > $2 AND expires_at > $2";
 const TOUCH: &str = "UPDATE sessions SET idle_until = $2 WHERE hash = $1 AND idle_until < $2";
 const END: &str = "DELETE FROM sessions WHERE hash = $1";
 const SWEEP: &str = "DELETE FROM sessions WHERE expires_at <= $1";
 
 /// By what a session was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opener {
-    /// A link into this team's pages.
-    Link(TeamId),
+    /// A link into a team's pages.
+    Link(LinkHolder),
     /// A key, with which the session ends.
     Key(KeyHash),
 }
 
 /// A session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// By what it was opened.
     pub opener: Opener,
@@ -42,13 +45,14 @@ pub struct Session {
 impl Store {
     /// Keeps a session.
     pub async fn put_session(&self, hash: [u8; 32], session: Session) -> Result<(), StoreError> {
-        let (team, key) = match session.opener {
-            Opener::Link(team) => (Some(team.0), None),
-            Opener::Key(key) => (None, Some(bytes::Bytes::copy_from_slice(&key.0))),
+        let (team, name, key) = match session.opener {
+            Opener::Link(holder) => (Some(holder.team), holder.name, None),
+            Opener::Key(key) => (None, None, Some(key.0)),
         };
         let values = [
             hash.into(),
             team.into(),
+            name.into(),
             key.into(),
             session.idle_until.into(),
             session.expires_at.into(),
@@ -90,10 +94,11 @@ impl Store {
 
 fn decode(row: &mut Columns) -> Result<Session, StoreError> {
     let team = row.maybe_int()?.map(TeamId);
+    let name = row.maybe_text()?.map(Arc::from);
     let key = row.maybe_bytes()?;
-    let opener = match (team, key) {
-        (Some(team), None) => Opener::Link(team),
-        (None, Some(key)) => {
+    let opener = match (team, name, key) {
+        (Some(team), name, None) => Opener::Link(LinkHolder { team, name }),
+        (None, None, Some(key)) => {
             let key = key.as_ref().try_into();
             Opener::Key(KeyHash(key.map_err(|_| {
                 damaged("the key of a session has another length than it should")

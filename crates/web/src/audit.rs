@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use http::request::Parts;
-use model::audit::{Action, Actor, AuditEntry, Subject};
+use model::audit::{Action, AuditEntry, Subject};
 use model::id::{AuditId, Id as _, IdCodec};
 use serde::Serialize;
 use utoipa::openapi::schema::Object;
@@ -53,6 +53,11 @@ struct ActorView {
     /// The API key that was used; absent where it was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<Id>,
+    /// The person at the settings pages, as your product named them in `actor` when it asked for the link; absent
+    /// where it named nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "jane@acme.example")]
+    name: Option<String>,
 }
 
 /// A field that was changed.
@@ -94,10 +99,8 @@ impl EntryView {
             at: Moment(entry.id.created_at()),
             actor: ActorView {
                 kind: entry.actor.as_str(),
-                key_id: match entry.actor {
-                    Actor::Key(key) => Some(Id(codec.uuid(key))),
-                    Actor::Operator | Actor::Session => None,
-                },
+                key_id: entry.actor.key().map(|key| Id(codec.uuid(key))),
+                name: entry.actor.name().map(|name| name.to_string()),
             },
             action: entry.action.as_str(),
             endpoint_id,

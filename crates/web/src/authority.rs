@@ -97,7 +97,7 @@ impl<R> Authorised<R> {
 
     /// Whose change it is.
     pub(crate) fn actor(&self) -> Actor {
-        self.actor
+        self.actor.clone()
     }
 }
 

@@ -1,11 +1,14 @@
 //! Hides how the operator keeps teams, and links their people into the settings pages.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use model::audit::Actor;
 use model::team::{DEFAULT_PLAN, Team, is_external_team_id};
 use serde::{Deserialize, Serialize};
+use store::LinkHolder;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -191,10 +194,15 @@ async fn delete(OperatorOf(team): OperatorOf, State(app): State<App>) -> Result<
     Ok(render::gone())
 }
 
-/// Nothing is asked here yet.
+/// For whom a link is made.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct SettingsLinkRequest {}
+struct SettingsLinkRequest {
+    /// Who the person is, for the audit log, such as an e-mail address: 1 to 200 characters. What is changed by the
+    /// link is remembered under this name, which is taken as you say it.
+    #[schema(min_length = 1, max_length = 200, example = "jane@acme.example")]
+    actor: Option<String>,
+}
 
 /// A link into a team's settings pages.
 #[derive(Serialize, ToSchema)]
@@ -217,9 +225,16 @@ async fn settings_link(
     OperatorOf(team): OperatorOf,
     State(app): State<App>,
     headers: HeaderMap,
-    _body: OptionalJson<SettingsLinkRequest>,
+    OptionalJson(body): OptionalJson<SettingsLinkRequest>,
 ) -> Result<Response, Problem> {
-    let (url, expires_at) = settings::link(&app, team.id, &headers).await?;
+    if let Some(actor) = &body.actor {
+        check_text("/actor", actor, NAME_MAX)?;
+    }
+    let holder = LinkHolder {
+        team: team.id,
+        name: body.actor.map(Arc::from),
+    };
+    let (url, expires_at) = settings::link(&app, holder, &headers).await?;
     let expires_at = Moment(expires_at);
     Ok(render::created(SettingsLink { url, expires_at }))
 }

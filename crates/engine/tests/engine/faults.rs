@@ -243,20 +243,20 @@ async fn a_retry_by_hand_in_doubt_is_sent() {
 async fn a_change_in_doubt_takes_effect_as_the_store_has_it() {
     let rig = Rig::new().await;
     let endpoint = rig.endpoint("healthy", &[status(200)]).await;
-    let hand = rig.engine.by(Actor::Operator);
+    let hand = || rig.engine.by(Actor::Operator);
     let paused = |paused| EndpointEdit {
         paused: Some(paused),
         ..EndpointEdit::default()
     };
     // Not answered: it is paused within seconds, without another word.
     rig.faults.leave_unanswered(0, 1);
-    let answer = hand.update_endpoint(rig.team, endpoint.id, paused(true));
+    let answer = hand().update_endpoint(rig.team, endpoint.id, paused(true));
     assert!(is_in_doubt(&answer.await));
     wait(3).await;
     rig.publish().await;
     wait(10).await;
     assert_eq!(rig.receivers.seen().len(), 0);
-    let answer = hand.update_endpoint(rig.team, endpoint.id, paused(false));
+    let answer = hand().update_endpoint(rig.team, endpoint.id, paused(false));
     answer.await.unwrap();
     wait(10).await;
     assert_eq!(rig.receivers.seen().len(), 1);
@@ -264,9 +264,9 @@ async fn a_change_in_doubt_takes_effect_as_the_store_has_it() {
     // Whoever asks again at once is told that it is gone, and then it is.
     rig.faults.leave_unanswered(0, 1);
     assert!(is_in_doubt(
-        &hand.delete_endpoint(rig.team, endpoint.id).await
+        &hand().delete_endpoint(rig.team, endpoint.id).await
     ));
-    let again = hand.delete_endpoint(rig.team, endpoint.id).await;
+    let again = hand().delete_endpoint(rig.team, endpoint.id).await;
     assert!(matches!(again, Err(Refusal::NotFound(_))), "{again:?}");
     rig.publish().await;
     wait(10).await;
@@ -276,9 +276,9 @@ async fn a_change_in_doubt_takes_effect_as_the_store_has_it() {
 #[tokio::test(start_paused = true)]
 async fn teams_endpoints_and_keys_in_doubt_are_known_as_the_store_has_them() {
     let rig = Rig::new().await;
-    let hand = rig.engine.by(Actor::Operator);
+    let hand = || rig.engine.by(Actor::Operator);
     rig.faults.leave_unanswered(0, 1);
-    let made = hand.create_team(Some("new".into()), "New".into(), "scale".into());
+    let made = hand().create_team(Some("new".into()), "New".into(), "scale".into());
     assert!(is_in_doubt(&made.await));
     wait(3).await;
     let team = rig.engine.team("new").expect("it was made").id;
@@ -287,7 +287,7 @@ async fn teams_endpoints_and_keys_in_doubt_are_known_as_the_store_has_them() {
     rig.receivers.script(url.as_str(), &[status(200)]);
     rig.faults.leave_unanswered(0, 1);
     let all = model::endpoint::Subscription::All;
-    let made = hand.create_endpoint(team, &url, None, all);
+    let made = hand().create_endpoint(team, &url, None, all);
     assert!(is_in_doubt(&made.await));
     wait(3).await;
     rig.publish_to(team).await;
@@ -295,16 +295,16 @@ async fn teams_endpoints_and_keys_in_doubt_are_known_as_the_store_has_them() {
     assert_eq!(rig.receivers.seen().len(), 1);
 
     let scopes = Scopes::default();
-    let made = hand.create_key(team, "key".into(), scopes, None);
+    let made = hand().create_key(team, "key".into(), scopes, None);
     let (new, key) = made.await.unwrap();
     assert!(rig.engine.bearer(&new.hash()).is_some());
     rig.faults.leave_unanswered(0, 1);
-    assert!(is_in_doubt(&hand.delete_key(team, key.id).await));
+    assert!(is_in_doubt(&hand().delete_key(team, key.id).await));
     wait(3).await;
     assert!(rig.engine.bearer(&new.hash()).is_none(), "it was revoked");
 
     rig.faults.leave_unanswered(0, 1);
-    assert!(is_in_doubt(&hand.delete_team(team).await));
+    assert!(is_in_doubt(&hand().delete_team(team).await));
     wait(3).await;
     assert!(rig.engine.team("new").is_none());
 }

@@ -150,18 +150,18 @@ async fn a_change_of_what_is_sent_holds_from_after_it_took_hold() {
     let rig = Rig::new().await;
     let endpoint = rig.endpoint("e", &[status(200)]).await;
     wait(1).await;
-    let hand = rig.engine.by(Actor::Operator);
+    let hand = || rig.engine.by(Actor::Operator);
     let edit = EndpointEdit {
         description: Some(Some("d".into())),
         ..EndpointEdit::default()
     };
-    let described = hand
+    let described = hand()
         .update_endpoint(rig.team, endpoint.id, edit)
         .await
         .unwrap();
     assert!(described.updated_at > endpoint.updated_at);
     assert_eq!(described.sent_as_since, endpoint.sent_as_since);
-    let rotated = hand.rotate_secret(rig.team, endpoint.id, Duration::from_secs(60));
+    let rotated = hand().rotate_secret(rig.team, endpoint.id, Duration::from_secs(60));
     let (_, rotated) = rotated.await.unwrap();
     assert!(rotated.sent_as_since > rotated.updated_at);
     let stored = rig.engine.store().endpoint(rig.team, endpoint.id).await;

@@ -15,6 +15,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("migrations/0004_audit_log.sql"),
     include_str!("migrations/0005_pages.sql"),
     include_str!("migrations/0006_sent_as.sql"),
+    include_str!("migrations/0007_actor_names.sql"),
 ];
 
 /// The version this program writes.

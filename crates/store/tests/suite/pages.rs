@@ -8,7 +8,9 @@ use model::id::EndpointId;
 use model::key::KeyHash;
 use model::retry::Verdict;
 use model::tally::Tally;
-use store::{EndpointChange, EndpointHour, EndpointProgress, Opener, RetryFilter, Session};
+use store::{
+    EndpointChange, EndpointHour, EndpointProgress, LinkHolder, Opener, RetryFilter, Session,
+};
 
 use crate::house::{House, at, new_team, settlement};
 
@@ -78,15 +80,25 @@ async fn a_session_ends_by_idleness_by_age_and_by_hand() {
         idle_until: at(10),
         expires_at: at(30),
     };
-    let link = session(Opener::Link(house.team));
+    let jane = LinkHolder {
+        team: house.team,
+        name: Some("jane@acme.example".into()),
+    };
+    let link = session(Opener::Link(jane));
     let key = session(Opener::Key(KeyHash([7; 32])));
-    store.put_session([1; 32], link).await.unwrap();
-    store.put_session([2; 32], key).await.unwrap();
+    let somebody = session(Opener::Link(house.team.into()));
+    for (name, session) in [(1, &link), (2, &key), (4, &somebody)] {
+        store
+            .put_session([name; 32], session.clone())
+            .await
+            .unwrap();
+    }
     let look = async |name: u8, now| store.session([name; 32], at(now)).await.unwrap();
     assert_eq!(
         (look(1, 9).await, look(2, 9).await),
         (Some(link), Some(key))
     );
+    assert_eq!(look(4, 9).await, Some(somebody));
     assert_eq!((look(1, 10).await, look(3, 1).await), (None, None));
     store.touch_session([1; 32], at(40)).await.unwrap();
     store.touch_session([1; 32], at(20)).await.unwrap();
@@ -98,7 +110,7 @@ async fn a_session_ends_by_idleness_by_age_and_by_hand() {
     store.end_session([1; 32]).await.unwrap();
     assert_eq!(look(1, 1).await, None);
     assert_eq!(store.sweep_sessions(at(29)).await.unwrap(), 0);
-    assert_eq!(store.sweep_sessions(at(30)).await.unwrap(), 1);
+    assert_eq!(store.sweep_sessions(at(30)).await.unwrap(), 2);
     assert_eq!(look(2, 1).await, None);
 }
 
@@ -169,15 +181,16 @@ async fn endpoints_are_called_by_their_descriptions_and_only_their_own_team_know
     let deleted = house.endpoint().await;
     let other = new_team(store, "other").await;
     let foreign = house.endpoint_of(other).await.id;
-    let hand = store.by(Actor::Operator);
+    let hand = || store.by(Actor::Operator);
     let change = EndpointChange {
         description: Some(Some("CRM".into())),
         ..EndpointChange::default()
     };
-    hand.update_endpoint(team, named, change, at(1))
+    hand()
+        .update_endpoint(team, named, change, at(1))
         .await
         .unwrap();
-    assert!(hand.delete_endpoint(team, deleted, at(1)).await.unwrap());
+    assert!(hand().delete_endpoint(team, deleted, at(1)).await.unwrap());
     let url = "https://receiver.example/hook".to_owned();
     let first = store.endpoint_names(team, 1).await.unwrap();
     assert_eq!(first, [(plain, url.clone())]);

@@ -191,7 +191,12 @@ async fn expired_keys_and_tokens_go() {
             .unwrap();
         house
             .store
-            .put_token(house.team, TokenKind::FirstRun, [number; 32], at(expires))
+            .put_token(
+                house.team.into(),
+                TokenKind::FirstRun,
+                [number; 32],
+                at(expires),
+            )
             .await
             .unwrap();
     }
@@ -202,7 +207,7 @@ async fn expired_keys_and_tokens_go() {
         .token(TokenKind::FirstRun, [2; 32], at(20))
         .await
         .unwrap();
-    assert_eq!(last, Some(house.team));
+    assert_eq!(last, Some(house.team.into()));
     let page = PageRequest {
         page: 1,
         per_page: 1,

@@ -4,7 +4,7 @@ use model::audit::Actor;
 use model::endpoint::{Secret, Secrets, Subscription};
 use model::id::{Id, KeyId, TeamId};
 use model::key::{ApiKey, KeyHash, Scope, Scopes};
-use store::{EndpointChange, LimitedError, PageRequest, TokenKind};
+use store::{EndpointChange, LimitedError, LinkHolder, PageRequest, TokenKind};
 
 use crate::house::{House, at, new_team};
 
@@ -298,13 +298,20 @@ async fn the_operators_key_is_kept_and_replaced() {
 #[tokio::test]
 async fn a_token_lasts_until_it_expires_or_is_taken_once() {
     let house = House::new().await;
-    let (store, team) = (&house.store, house.team);
+    let store = &house.store;
+    let jane = LinkHolder {
+        team: house.team,
+        name: Some("jane@acme.example".into()),
+    };
     store
-        .put_token(team, TokenKind::SettingsLink, [1; 32], at(10))
+        .put_token(jane.clone(), TokenKind::SettingsLink, [1; 32], at(10))
         .await
         .unwrap();
     let look = |kind, now| store.token(kind, [1; 32], at(now));
-    assert_eq!(look(TokenKind::SettingsLink, 9).await.unwrap(), Some(team));
+    assert_eq!(
+        look(TokenKind::SettingsLink, 9).await.unwrap(),
+        Some(jane.clone())
+    );
     assert_eq!(
         look(TokenKind::SettingsLink, 10).await.unwrap(),
         None,
@@ -328,10 +335,36 @@ async fn a_token_lasts_until_it_expires_or_is_taken_once() {
     let taken = takers.join_all().await;
     assert_eq!(
         taken.into_iter().flatten().collect::<Vec<_>>(),
-        [team],
+        [jane],
         "by one of ten"
     );
     assert_eq!(look(TokenKind::SettingsLink, 9).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_change_is_remembered_with_who_made_it_and_their_name() {
+    let house = House::new().await;
+    let endpoint = house.endpoint().await;
+    let actors = [
+        Actor::Session(Some("jane@acme.example".into())),
+        Actor::Session(Some("<b>\u{202e}".repeat(50).into())),
+        Actor::Session(None),
+        Actor::Key(KeyId(7)),
+        Actor::Operator,
+    ];
+    for (number, actor) in actors.iter().enumerate() {
+        let change = EndpointChange {
+            description: Some(Some(number.to_string())),
+            ..EndpointChange::default()
+        };
+        let hand = house.store.by(actor.clone());
+        let changed = hand.update_endpoint(house.team, endpoint, change, at(1));
+        assert!(changed.await.unwrap().is_some());
+    }
+    let house = house.reopened().await;
+    let log = house.store.audit_log(house.team, None, 5).await.unwrap();
+    let found: Vec<_> = log.into_iter().rev().map(|entry| entry.actor).collect();
+    assert_eq!(found, actors);
 }
 
 #[tokio::test]
@@ -345,7 +378,7 @@ async fn a_deleted_team_takes_all_it_has_along() {
         .await
         .unwrap();
     store
-        .put_token(house.team, TokenKind::FirstRun, [1; 32], at(10))
+        .put_token(house.team.into(), TokenKind::FirstRun, [1; 32], at(10))
         .await
         .unwrap();
     let other = new_team(store, "other").await;

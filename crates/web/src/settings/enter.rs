@@ -11,7 +11,7 @@ use model::key::KeyHash;
 use model::team::{DEFAULT_PLAN, Team, is_external_team_id};
 use model::time::Timestamp;
 use std::time::Duration;
-use store::{Opener, PageRequest, TokenKind};
+use store::{LinkHolder, Opener, PageRequest, TokenKind};
 
 use super::answer::{self, Frame, Trouble, with_cookies};
 use super::bounds::Peer;
@@ -45,7 +45,7 @@ pub(super) fn rooms() -> Rooms {
 /// Makes a link into a team's settings pages; when it stops working.
 pub(crate) async fn link(
     app: &App,
-    team: TeamId,
+    holder: LinkHolder,
     headers: &HeaderMap,
 ) -> Result<(String, Timestamp), Problem> {
     let base = match &app.options.public_url {
@@ -56,7 +56,7 @@ pub(crate) async fn link(
     let token = Token::random()?;
     let store = app.engine.store();
     store
-        .put_token(team, TokenKind::SettingsLink, token.hash(), expires_at)
+        .put_token(holder, TokenKind::SettingsLink, token.hash(), expires_at)
         .await?;
     Ok((
         format!("{base}/settings/enter?token={}", token.expose()),
@@ -90,7 +90,7 @@ pub async fn first_run_link(engine: &Engine) -> Result<Option<String>, String> {
     let token = Token::random().map_err(|problem| problem.sentence())?;
     let expires_at = engine.clock().now().after(FIRST_RUN_LASTS);
     store
-        .put_token(NOBODY, TokenKind::FirstRun, token.hash(), expires_at)
+        .put_token(NOBODY.into(), TokenKind::FirstRun, token.hash(), expires_at)
         .await
         .map_err(|error| error.to_string())?;
     Ok(Some(format!(
@@ -113,15 +113,15 @@ async fn enter(
     let now = app.engine.clock().now();
     let store = app.engine.store();
     if method == Method::HEAD {
-        let team = store.token(TokenKind::SettingsLink, hash, now).await?;
-        team.ok_or(Trouble::LinkOver)?;
+        let holder = store.token(TokenKind::SettingsLink, hash, now).await?;
+        holder.ok_or(Trouble::LinkOver)?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     if is_led_here(&headers)
         && let Some(who) = session::whose(&app, &headers).await?
     {
         let leads_to = store.token(TokenKind::SettingsLink, hash, now).await?;
-        let leads_to = leads_to.and_then(|team| app.engine.team_by_id(team));
+        let leads_to = leads_to.and_then(|holder| app.engine.team_by_id(holder.team));
         let leads_to = leads_to.ok_or(Trouble::LinkOver)?;
         if !who.is_of(leads_to.id) {
             return ask(&app, &headers, query.raw("token"), &leads_to, &who);
@@ -181,11 +181,11 @@ async fn go_on(
 /// Uses a link up.
 async fn trade(app: &App, headers: &HeaderMap, hash: [u8; 32]) -> Result<Response, Trouble> {
     let (now, store) = (app.engine.clock().now(), app.engine.store());
-    let team = store.take_token(TokenKind::SettingsLink, hash, now).await?;
-    let team = team.ok_or(Trouble::LinkOver)?;
+    let holder = store.take_token(TokenKind::SettingsLink, hash, now);
+    let holder = holder.await?.ok_or(Trouble::LinkOver)?;
     // The browser forgets the session it had, so nobody else shall have it either.
     session::close(app, headers).await?;
-    let cookies = session::open(app, Opener::Link(team)).await?;
+    let cookies = session::open(app, Opener::Link(holder)).await?;
     Ok(with_cookies(answer::to("/settings"), &cookies))
 }
 
@@ -323,7 +323,7 @@ async fn first_run(
     let (now, store) = (app.engine.clock().now(), app.engine.store());
     let taken = store.take_token(TokenKind::FirstRun, token::hash(&token), now);
     taken.await?.ok_or(Trouble::LinkOver)?;
-    let cookies = session::open(&app, Opener::Link(made)).await?;
+    let cookies = session::open(&app, Opener::Link(made.into())).await?;
     Ok(with_cookies(answer::to("/settings"), &cookies))
 }
 

@@ -68,7 +68,7 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
     let now = app.engine.clock().now();
     let row = |entry: AuditEntry| Row {
         at: When::of(entry.id.created_at(), now),
-        who: names.who(entry.actor),
+        who: names.who(&entry.actor),
         what: sentence(entry.action),
         name: names.subject(entry.subject),
         changes: entry
@@ -130,11 +130,13 @@ impl Names {
         })
     }
 
-    fn who(&self, actor: Actor) -> String {
+    fn who(&self, actor: &Actor) -> String {
         match actor {
             Actor::Operator => "The operator".to_owned(),
-            Actor::Session => "Somebody at these pages".to_owned(),
-            Actor::Key(key) => match self.keys.get(&key) {
+            Actor::Session(None) => "Somebody at these pages".to_owned(),
+            // Whatever the name says, what follows it keeps it from passing for the operator or a key.
+            Actor::Session(Some(name)) => format!("{}, at these pages", in_short(name, IN_A_LIST)),
+            Actor::Key(key) => match self.keys.get(key) {
                 Some(name) => format!("The API key {}", in_short(name, IN_A_LIST)),
                 None => "An API key that is gone".to_owned(),
             },

@@ -216,21 +216,24 @@ impl FromRequestParts<App> for Visitor {
 async fn open_session(app: &App, token: &str) -> Result<Option<(Session, Who)>, StoreError> {
     let (now, store) = (app.engine.clock().now(), app.engine.store());
     let session = store.session(token::hash(token), now).await?;
-    Ok(session.and_then(|session| Some((session, who(app, &session)?))))
+    Ok(session.and_then(|session| {
+        let who = who(app, &session.opener)?;
+        Some((session, who))
+    }))
 }
 
-fn who(app: &App, session: &Session) -> Option<Who> {
-    match session.opener {
-        Opener::Link(team) => {
-            let team = app.engine.team_by_id(team)?;
+fn who(app: &App, opener: &Opener) -> Option<Who> {
+    match opener {
+        Opener::Link(holder) => {
+            let team = app.engine.team_by_id(holder.team)?;
             let scopes = Scopes::all();
             Some(Who::Of {
                 team,
                 scopes,
-                actor: Actor::Session,
+                actor: Actor::Session(holder.name.clone()),
             })
         }
-        Opener::Key(hash) => match app.engine.bearer(&hash)? {
+        Opener::Key(hash) => match app.engine.bearer(hash)? {
             Bearer::Operator => Some(Who::Operator),
             Bearer::Team { team, key } => {
                 let (scopes, actor) = (key.scopes, Actor::Key(key.id));
@@ -280,7 +283,7 @@ impl Visit {
 
     /// What is changed by whoever is here.
     pub(super) fn hand<'a>(&self, app: &'a App) -> Hand<'a> {
-        app.engine.by(self.actor)
+        app.engine.by(self.actor.clone())
     }
 }
 

@@ -39,7 +39,8 @@ pub(crate) fn keep() {
     });
 }
 
-fn kept() -> String {
+/// What was logged in this test so far.
+pub(crate) fn kept() -> String {
     String::from_utf8(KEPT.with_borrow(Clone::clone)).unwrap()
 }
 

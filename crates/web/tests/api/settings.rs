@@ -1,6 +1,7 @@
 //! The settings pages from outside: the ways in and out, what keeps others out, and what every page promises.
 
 mod access;
+mod named;
 mod often;
 mod pages;
 mod sent;
@@ -8,6 +9,7 @@ mod strangers;
 mod work;
 
 use http::StatusCode;
+use serde_json::json;
 
 use crate::rig::{ADMIN, Answer, Call, Rig};
 
@@ -15,9 +17,18 @@ const HOST: &str = "127.0.0.1:8080";
 
 /// A link for a team, without its host.
 async fn link(rig: &Rig, team: &str) -> String {
+    link_for(rig, team, None).await
+}
+
+/// The same, for somebody of this name.
+async fn link_for(rig: &Rig, team: &str, name: Option<&str>) -> String {
     let call = rig
         .call("POST", &format!("/v1/teams/{team}/settings-link"))
         .key(ADMIN);
+    let call = match name {
+        Some(name) => call.json(&json!({ "actor": name })),
+        None => call,
+    };
     let made = call.header("host", HOST).send().await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
     let url = made.data()["url"].as_str().unwrap().to_owned();
@@ -78,9 +89,19 @@ struct Browser<'r> {
 impl<'r> Browser<'r> {
     /// By a link into a team's pages.
     async fn of(rig: &'r Rig, team: &str) -> Self {
-        let entered = rig.call("GET", &link(rig, team).await).send().await;
+        Self::named(rig, team, None).await
+    }
+
+    /// By a link that was made for somebody of this name.
+    async fn named(rig: &'r Rig, team: &str, name: Option<&str>) -> Self {
+        let link = link_for(rig, team, name).await;
+        Self::after(rig, &rig.call("GET", &link).send().await)
+    }
+
+    /// By what a link was answered with.
+    fn after(rig: &'r Rig, entered: &Answer) -> Self {
         assert_eq!(entered.status, StatusCode::SEE_OTHER, "{}", entered.text());
-        let cookie = cookie(&entered, "vk_session");
+        let cookie = cookie(entered, "vk_session");
         Self { rig, cookie }
     }
 

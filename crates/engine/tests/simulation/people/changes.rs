@@ -88,7 +88,7 @@ impl By<'_> {
         change: &Change,
         kept: u64,
     ) -> Result<Option<Endpoint>, Refusal> {
-        let hand = self.engine.by(Actor::Session);
+        let hand = self.engine.by(Actor::Session(None));
         let edit = EndpointEdit::default();
         let edit = match change {
             Change::Delete => return hand.delete_endpoint(team, id).await.map(|()| None),

@@ -2,6 +2,7 @@
 
 mod commits;
 mod durability;
+mod names;
 mod plans;
 mod rows;
 mod sealed;

@@ -130,7 +130,12 @@ async fn use_everything(store: &Store) {
     store.set_operator_key(KeyHash([0; 32])).await.unwrap();
     store.operator_key().await.unwrap();
     store
-        .put_token(team, TokenKind::FirstRun, [0; 32], now.after(LOCK_PATIENCE))
+        .put_token(
+            team.into(),
+            TokenKind::FirstRun,
+            [0; 32],
+            now.after(LOCK_PATIENCE),
+        )
         .await
         .unwrap();
     store
