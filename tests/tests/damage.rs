@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use vk_tests::{Answer, Api, ReadOnlyFile, Service, Setup, SmallDisk, eventually, verify};
+use vk_tests::{
+    Answer, Api, ReadOnlyFile, Service, Setup, SmallDisk, eventually, eventually_within, verify,
+};
 
 const PAGE: usize = 4096;
 
@@ -437,7 +439,12 @@ async fn damage_that_shows_later_is_an_error_and_never_a_wrong_answer() -> Resul
         .call("PATCH", &path, &json!({"paused": false}), 200)
         .await?;
     let mut sent = BTreeSet::new();
-    for arrival in inbox.wait_for(right).await {
+    // Some 40 MB: a while, in a debug build on a busy machine.
+    let all = "all that can be read has arrived";
+    let arrivals = eventually_within(Duration::from_secs(120), all, async || {
+        (inbox.count() >= right).then(|| inbox.arrivals())
+    });
+    for arrival in arrivals.await {
         assert_eq!(verify(&arrival, &endpoint.secret), Ok(()));
         let body: Value = serde_json::from_slice(&arrival.body)?;
         let number = body["data"]["email"].as_str().context("an address")?;

@@ -10,6 +10,7 @@ use model::id::TeamId;
 use model::key::KeyHash;
 use model::team::{DEFAULT_PLAN, Team, is_external_team_id};
 use model::time::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 use store::{LinkHolder, Opener, PageRequest, TokenKind};
 
@@ -18,6 +19,7 @@ use super::bounds::Peer;
 use super::form::{Form, KnockingForm, host};
 use super::rooms::Rooms;
 use super::session::{self, Visitor, Who};
+use super::words::{IN_A_LIST, in_short};
 use crate::App;
 use crate::body::check_text;
 use crate::problem::Problem;
@@ -120,11 +122,10 @@ async fn enter(
     if is_led_here(&headers)
         && let Some(who) = session::whose(&app, &headers).await?
     {
-        let leads_to = store.token(TokenKind::SettingsLink, hash, now).await?;
-        let leads_to = leads_to.and_then(|holder| app.engine.team_by_id(holder.team));
-        let leads_to = leads_to.ok_or(Trouble::LinkOver)?;
-        if !who.is_of(leads_to.id) {
-            return ask(&app, &headers, query.raw("token"), &leads_to, &who);
+        let holder = store.token(TokenKind::SettingsLink, hash, now).await?;
+        let holder = holder.ok_or(Trouble::LinkOver)?;
+        if !who.is(&holder) {
+            return ask(&app, &headers, query.raw("token"), &holder, &who);
         }
     }
     trade(&app, &headers, hash).await
@@ -144,7 +145,8 @@ struct Ask {
     frame: Frame,
     csrf: String,
     token: String,
-    team: String,
+    /// Whom the link lets in.
+    then: String,
     /// Whose the open session is.
     now: String,
 }
@@ -153,17 +155,23 @@ fn ask(
     app: &App,
     headers: &HeaderMap,
     token: &str,
-    team: &Team,
+    holder: &LinkHolder,
     who: &Who,
 ) -> Result<Response, Trouble> {
+    let team = app.engine.team_by_id(holder.team);
+    let team = team.ok_or(Trouble::LinkOver)?;
+    let called = |team: &Team, name: Option<&Arc<str>>| match name {
+        Some(name) => format!("{} as {}", team.name, in_short(name, IN_A_LIST)),
+        None => team.name.clone(),
+    };
     let template = Ask {
-        frame: Frame::outside(app.product(), "Another team's webhooks"),
+        frame: Frame::outside(app.product(), "Somebody else's webhooks"),
         csrf: app.jar().csrf(headers).ok_or(Trouble::SignedOut)?,
         token: token.to_owned(),
-        team: team.name.clone(),
+        then: called(&team, holder.name.as_ref()),
         now: match who {
-            Who::Operator => "the operator".to_owned(),
-            Who::Of { team, .. } => team.name.clone(),
+            Who::Operator => "every team, as the operator".to_owned(),
+            Who::Of { team, actor, .. } => called(team, actor.name()),
         },
     };
     Ok(answer::ok(&template))

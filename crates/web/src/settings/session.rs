@@ -18,7 +18,7 @@ use model::audit::Actor;
 use model::id::{Id, TeamId};
 use model::key::{Scope, Scopes};
 use model::team::Team;
-use store::{Opener, Session, StoreError};
+use store::{LinkHolder, Opener, Session, StoreError};
 
 use super::answer::Trouble;
 use crate::App;
@@ -181,9 +181,14 @@ pub(super) enum Who {
 }
 
 impl Who {
-    /// Whether it is this team's people.
-    pub(super) fn is_of(&self, wanted: TeamId) -> bool {
-        matches!(self, Self::Of { team, .. } if team.id == wanted)
+    /// Whether a link for these lets the same people in, by the same name.
+    pub(super) fn is(&self, holder: &LinkHolder) -> bool {
+        match self {
+            Self::Operator => false,
+            Self::Of { team, actor, .. } => {
+                team.id == holder.team && actor.name() == holder.name.as_ref()
+            }
+        }
     }
 
     fn team(&self) -> Option<TeamId> {

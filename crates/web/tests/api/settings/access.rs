@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 use web::WebOptions;
 
-use super::{Browser, HOST, assert_page, cookie, form, link, sign_in, token_of};
+use super::{Browser, HOST, assert_page, cookie, form, link, link_for, sign_in, token_of};
 use crate::rig::{ADMIN, Rig};
 
 const HOME: &str = "/settings/teams/acme/webhooks";
@@ -473,6 +473,42 @@ async fn a_link_that_another_site_leads_to_asks_before_it_ends_a_session() {
                 }
             }
             assert_eq!(browser.get(HOME).await.status, StatusCode::UNAUTHORIZED);
+        }
+    }
+}
+
+/// What somebody does would else be remembered under the name of whoever had them follow a link.
+#[tokio::test(start_paused = true)]
+async fn a_link_for_somebody_else_of_the_same_team_asks_too() {
+    let rig = Rig::new().await;
+    rig.team("acme").await;
+    for (session, leads_to, asks) in [
+        (Some("jane@acme.example"), Some("jane@acme.example"), false),
+        (Some("jane@acme.example"), Some("bob@acme.example"), true),
+        (Some("jane@acme.example"), None, true),
+        (None, Some("bob@acme.example"), true),
+        (None, None, false),
+    ] {
+        let browser = Browser::named(&rig, "acme", session).await;
+        let link = link_for(&rig, "acme", leads_to).await;
+        let led = browser
+            .call("GET", &link)
+            .header("sec-fetch-site", "cross-site")
+            .send()
+            .await;
+        let expected = match asks {
+            true => StatusCode::OK,
+            false => StatusCode::SEE_OTHER,
+        };
+        assert_eq!(led.status, expected, "{session:?} {leads_to:?}");
+        if asks {
+            for name in [session, leads_to].into_iter().flatten() {
+                assert!(
+                    led.text().contains(&format!("acme as {name}")),
+                    "{}",
+                    led.text()
+                );
+            }
         }
     }
 }
