@@ -128,7 +128,7 @@ impl Setup {
             never_say_any(&keys);
         }
         if let Err(told) = &started
-            && let Some(leak) = leaks::known_in(&told.to_string())
+            && let Some(leak) = leaks::known_in(&format!("{told:#}"))
         {
             bail!("a refusal to start gives away {leak}");
         }

@@ -117,6 +117,9 @@ async fn asked_to_stop_on_a_disk_that_does_not_answer_it_ends_in_time_and_says_w
 
     machine.begin("stall")?;
     let publishing = tokio::spawn(async move { publish(&team).await });
+    // Long enough for it to be at the disk.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!publishing.is_finished(), "it was answered");
     let asked = Instant::now();
     let (status, log) = service.terminate().await?;
     assert!(asked.elapsed() < Duration::from_secs(15), "{log}");

@@ -151,9 +151,14 @@ impl Fuzzer {
         })
     }
 
-    /// Runs a target on its kept inputs and on what earlier runs found new; whether no rule was broken.
+    /// Runs a target on its kept inputs and on what earlier runs found new, or, with a seed, on the kept ones alone;
+    /// whether no rule was broken.
     fn run(&self, target: &str, seconds: u64, seed: Option<u32>) -> Result<bool> {
-        let (scratch, finds) = (made("scratch", target)?, made("finds", target)?);
+        let finds = made("finds", target)?;
+        let scratch = match seed {
+            None => made("scratch", target)?,
+            Some(_) => emptied(made("checked", target)?)?,
+        };
         let log = folder().join(format!("{target}.log"));
         let mut fuzz = self.command(target);
         fuzz.arg(&scratch).arg(corpora().join(target)).args(BOUNDS);
@@ -292,6 +297,13 @@ fn made(kind: &str, target: &str) -> Result<PathBuf> {
     let path = folder().join(kind).join(target);
     fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     Ok(path)
+}
+
+/// The same folder with nothing in it.
+fn emptied(folder: PathBuf) -> Result<PathBuf> {
+    fs::remove_dir_all(&folder)?;
+    fs::create_dir(&folder)?;
+    Ok(folder)
 }
 
 /// The files of a folder with what is in them.

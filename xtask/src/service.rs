@@ -62,12 +62,18 @@ impl Service {
         let Ok(address) = address.recv() else {
             bail!("the service ended before it listened: {}", process.wait()?);
         };
-        Ok(Self {
+        let service = Self {
             process,
             address,
             folder,
             readers: readers.into(),
-        })
+        };
+        // The key that secrets are sealed under: by now it is there.
+        let sealing = std::fs::read_to_string(service.folder.join("store.db.key"))?;
+        for key in sealing.lines() {
+            leaks::never_say(key.trim());
+        }
+        Ok(service)
     }
 
     /// The URL of a path of it.

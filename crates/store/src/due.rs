@@ -138,6 +138,9 @@ impl Store {
             fresh.retain(|one| one.position() < end);
         }
         if !fresh.is_empty() {
+            // A row that is damaged may be of one that is still known.
+            page.unreadable
+                .retain(|id| fresh.iter().all(|one| one.id != *id));
             let deliveries = &mut page.deliveries;
             let written: HashSet<DeliveryId> = deliveries.iter().map(|one| one.id).collect();
             fresh.retain(|one| !written.contains(&one.id));

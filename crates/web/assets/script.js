@@ -197,6 +197,8 @@ document.addEventListener("submit", (event) => {
   if (form.method !== "post" || form.matches("[data-inline]")) return;
   if (onItsWay.has(form)) return event.preventDefault();
   onItsWay.add(form);
+  // Where the answer was given up waiting for, it can be sent again.
+  setTimeout(() => onItsWay.delete(form), LONGEST);
 });
 addEventListener("pageshow", () => onItsWay.clear());
 

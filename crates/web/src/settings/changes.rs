@@ -54,6 +54,7 @@ pub(super) async fn save(
             Err(problem.into())
         }
         Err(problem) => {
+            let endpoint = find(&app, &visit, id).await?;
             let events = chosen_events(&app, &form).unwrap_or(Subscription::All);
             let page = SettingsPage::of(&app, &visit, &endpoint);
             let page = page.typed(&app, &form, &events).with(&problem);
@@ -68,19 +69,23 @@ async fn try_save(
     endpoint: &Endpoint,
     form: &Form,
 ) -> Result<(), Problem> {
-    let seen = form.text("seen");
-    if !seen.is_empty() && seen != endpoint.updated_at.to_string() {
-        let sentence = "The endpoint was changed elsewhere since this page was loaded, so nothing \
-                        was saved. Load the page again to see how it is now, or save once more to \
-                        have it as it stands here.";
-        return Err(Problem::Conflict(sentence.into()));
-    }
     let description = chosen_description(form)?;
     let subscription = chosen_events(app, form)?;
     let url = match form.text("url") {
         same if same == endpoint.url => None,
         new => Some(read_url(app, new).await?.0),
     };
+    // Only now: to look a new URL's host up takes a while, in which somebody else may save.
+    let store = app.engine.store();
+    let now = store.endpoint(visit.team.id, endpoint.id).await?;
+    let now = now.ok_or(Problem::NotFound)?;
+    let seen = form.text("seen");
+    if !seen.is_empty() && seen != now.updated_at.to_string() {
+        let sentence = "The endpoint was changed elsewhere since this page was loaded, so nothing \
+                        was saved. Load the page again to see how it is now, or save once more to \
+                        have it as it stands here.";
+        return Err(Problem::Conflict(sentence.into()));
+    }
     let edit = EndpointEdit {
         url,
         description: Some(description),

@@ -186,7 +186,7 @@ impl Who {
         match self {
             Self::Operator => false,
             Self::Of { team, actor, .. } => {
-                team.id == holder.team && actor.name() == holder.name.as_ref()
+                team.id == holder.team && *actor == Actor::Session(holder.name.clone())
             }
         }
     }
