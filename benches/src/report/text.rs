@@ -137,7 +137,8 @@ fn hanging(figures: &Figures) -> Option<String> {
             "### One endpoint of 1,000 hanging\n\n\
              100 teams with ten endpoints each, 400 events a second by a schedule, each to the ten endpoints of its team; then\n\
              the same with one endpoint that takes requests and never answers, once it holds all the places it may.\n\
-             Latencies of all others, {} spans of each by turns.{}\n\n{}",
+             Latencies of all others, {} spans of each by turns. What one that hangs costs is the median of how much the p99 of each\n\
+             pair of spans differs.{}\n\n{}",
             figures.hanging.len(),
             outrun(figures.hanging.iter().flat_map(|pair| [&pair.none, &pair.one])),
             tables::hanging(figures)

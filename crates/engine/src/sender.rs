@@ -176,8 +176,8 @@ fn status_sentence(status: u16) -> String {
         429 | 500..=599 => "this may pass, so the delivery is retried on schedule",
         401 | 403 => {
             "the receiver refused this delivery for good, so it is not retried. Often its secret \
-             is wrong or it does not verify the raw body: `vk-webhooks verify` tells which. Fix the \
-             receiver, then retry the delivery by hand"
+             is wrong or it does not verify the raw body: the signature debugger of the settings \
+             pages tells which. Fix the receiver, then retry the delivery by hand"
         }
         400..=499 => {
             "the receiver refused this delivery for good, so it is not retried. Fix the receiver, \

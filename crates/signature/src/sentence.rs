@@ -99,7 +99,7 @@ impl fmt::Display for Failure {
                 f,
                 "The signature is right, but it was made {} ago and at most {} are allowed, so \
                  that nobody can send a recorded delivery again. If this delivery is fresh, set \
-                 the receiver's clock; to check a recorded one, give the time it arrived.",
+                 the receiver's clock; to check a recorded one, give the time it arrived (`vk-webhooks verify --at`).",
                 Span(*age),
                 Span(*tolerance)
             ),

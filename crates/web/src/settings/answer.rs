@@ -222,8 +222,9 @@ impl IntoResponse for Trouble {
             Self::LinkOver => (
                 StatusCode::GONE,
                 "This link does not work any more",
-                "A link works once and for a few minutes only. Open the webhook settings from your \
-                 product again to get a new one."
+                "A link works once and for a few minutes only; the one that makes the first team, for \
+                 a day, and as long as there is no team. Open the webhook settings from your product \
+                 again to get a new one."
                     .to_owned(),
                 true,
             ),
