@@ -198,7 +198,7 @@ export const live = {
       await one.page.getByRole("heading", { name: "Continue to Theirs?" }).waitFor();
     };
     await lead();
-    await one.see("You are signed in as Mine");
+    await one.see("you are signed in to those of Mine");
     await one.page.getByRole("link", { name: "Stay where I am" }).click();
     await one.page.locator(".team", { hasText: "Mine" }).waitFor();
     await lead();
