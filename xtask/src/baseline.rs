@@ -25,9 +25,14 @@ pub(crate) struct Baseline {
 
 const HEAD: &str = "\
 # The instructions that one run of each hot path takes, and how often it allocates memory. `cargo xtask test`
-# counts again: over 110 % of what is here fails, under 90 % asks for a new baseline, so that it cannot creep back.
+# counts again: over 110 % of the instructions or 125 % of the allocations fails, under 90 % or 75 % asks for a new
+# baseline, so that it cannot creep back.
 # `cargo xtask instructions --write` writes this file; a commit that raises a line says why.
 ";
+/// How many percent more or less are still the same. What the store allocates differs by a tenth with how its
+/// threads meet, since some paths can be run a few times only.
+const INSTRUCTIONS_LIMIT: u128 = 10;
+const ALLOCATIONS_LIMIT: u128 = 25;
 const COUNTED_WITH: &str = "counted_with";
 const INSTRUCTIONS: &str = "instructions";
 const ALLOCATIONS: &str = "allocations";
@@ -112,9 +117,9 @@ pub(crate) struct Finding {
 pub(crate) enum Verdict {
     /// About the same.
     Same { before: Cost, now: Cost },
-    /// One count is over 110 %.
+    /// One count is over its limit.
     More { before: Cost, now: Cost },
-    /// One count is under 90 %, and none over 110 %.
+    /// One count is as far below, and none over its limit.
     Less { before: Cost, now: Cost },
     /// A path without a baseline.
     New { now: Cost },
@@ -127,14 +132,17 @@ impl Verdict {
         Some(match (before, now) {
             (Some(&before), Some(&now)) => {
                 let counts = [
-                    (before.instructions, now.instructions),
-                    (before.allocations, now.allocations),
+                    (before.instructions, now.instructions, INSTRUCTIONS_LIMIT),
+                    (before.allocations, now.allocations, ALLOCATIONS_LIMIT),
                 ];
                 // Wide enough that no count overflows it.
-                let wide = counts.map(|(before, now)| (u128::from(before), u128::from(now) * 100));
-                if wide.iter().any(|(before, now)| *now > before * 110) {
+                let wide = counts
+                    .map(|(before, now, limit)| (u128::from(before), u128::from(now) * 100, limit));
+                let is_more = |&(before, now, limit): &_| now > before * (100 + limit);
+                let is_less = |&(before, now, limit): &_| now < before * (100 - limit);
+                if wide.iter().any(is_more) {
                     Self::More { before, now }
-                } else if wide.iter().any(|(before, now)| *now < before * 90) {
+                } else if wide.iter().any(is_less) {
                     Self::Less { before, now }
                 } else {
                     Self::Same { before, now }
@@ -192,7 +200,7 @@ impl fmt::Display for Finding {
             Verdict::Same { before, now } => write!(f, "{name}: {}", change(before, now)),
             Verdict::More { before, now } => write!(
                 f,
-                "FAILED: {name}: {}, and 110 % is the limit. Make it cheaper; where it is worth \
+                "FAILED: {name}: {}, and 110 % is the limit, of the allocations 125 %. Make it cheaper; where it is worth \
                  what it costs, `cargo xtask instructions --write` and say in the commit why",
                 change(before, now)
             ),
@@ -246,12 +254,12 @@ mod tests {
             (Some((0, 0)), Some((0, 0)), "same"),
             (Some((0, 0)), Some((1, 0)), "more"),
             (Some((1, 0)), Some((0, 0)), "less"),
-            (Some((7, 100)), Some((7, 110)), "same"),
-            (Some((7, 100)), Some((7, 111)), "more"),
-            (Some((7, 100)), Some((7, 90)), "same"),
-            (Some((7, 100)), Some((7, 89)), "less"),
+            (Some((7, 100)), Some((7, 125)), "same"),
+            (Some((7, 100)), Some((7, 126)), "more"),
+            (Some((7, 100)), Some((7, 75)), "same"),
+            (Some((7, 100)), Some((7, 74)), "less"),
             (Some((7, 0)), Some((7, 1)), "more"),
-            (Some((1000, 100)), Some((1, 111)), "more"),
+            (Some((1000, 100)), Some((1, 126)), "more"),
             (Some((1000, 100)), Some((1101, 1)), "more"),
             (Some((huge / 2, 0)), Some((huge, 0)), "more"),
             (Some((huge, huge)), Some((huge, huge)), "same"),
