@@ -227,8 +227,18 @@ impl Guard<'_> {
     }
 
     fn first(&self) -> Value {
+        mark_at(self.first_id())
+    }
+
+    fn first_id(&self) -> i64 {
         let first = self.0.events.first_key_value();
-        mark_at(first.map_or(self.0.beyond, |(event, _)| event.0))
+        first.map_or(self.0.beyond, |(event, _)| event.0)
+    }
+
+    /// The first event that may have a delivery without a row, be it still being accepted or in doubt; none where
+    /// nothing was ever in here.
+    pub(crate) fn rows_before(&self) -> Option<EventId> {
+        (self.0.beyond > 0).then(|| EventId(self.first_id()))
     }
 
     fn announce_later(&mut self, endpoints: impl IntoIterator<Item = EndpointId>) {

@@ -99,13 +99,17 @@ impl Store {
         let slice = slice.max(1);
         // What has no row looks as if it were finished, or as if nothing referred to its endpoint.
         self.write_down(Wanted::All).await?;
+        // What is just being accepted has none yet, and is old already where the clock was set on meanwhile.
+        let rows_before = self.fresh().lock().rows_before();
         let mut unit = Unit::default();
         unit.add(DELETE_KEYS, [now.into(), slice.into()]);
         unit.add(DELETE_TOKENS, [now.into(), slice.into()]);
         let mut gone = self.change(unit).await?;
         if let Some(keep_since) = keep_since {
             while gone == 0 {
-                match self.sweep_events(first_raw_at(keep_since), slice).await? {
+                let beyond = first_raw_at(keep_since);
+                let beyond = rows_before.map_or(beyond, |event| event.0.min(beyond));
+                match self.sweep_events(beyond, slice).await? {
                     Some(rows) => gone += rows,
                     None => break,
                 }

@@ -162,6 +162,8 @@ pub(crate) struct Ledger {
     pub(crate) known: Vec<(DeliveryId, usize)>,
     /// Events that retention was allowed to delete.
     pub(crate) deletable: HashSet<EventId>,
+    /// Events from before this moment have been looked through for such.
+    pub(crate) kept_since: Option<Timestamp>,
     /// Entries that the audit log must have: of a team, and whether surely.
     pub(crate) audited: Vec<(TeamId, Action, i64, bool)>,
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use model::attempt::Outcome;
-use model::id::EventId;
+use model::id::{EventId, Id as _};
 use store::Accepted;
 
 use super::Books;
@@ -155,7 +155,10 @@ fn check_event(
 
 /// Whether retention was right to delete an event: it was old, and owed nothing.
 fn may_be_gone(state: &State, event: &Accepted) -> bool {
-    if !state.ledger.deletable.contains(&event.event) {
+    // What is acknowledged while events are being looked through may be old already.
+    let kept_since = state.ledger.kept_since;
+    let is_old = kept_since.is_some_and(|since| event.event.created_at() < since);
+    if !is_old && !state.ledger.deletable.contains(&event.event) {
         return false;
     }
     let own: HashSet<_> = (0..event.deliveries)

@@ -241,7 +241,9 @@ impl By<'_> {
                     .settings
                     .iter()
                     .any(|one| one.deleted) => {}
-            Err(Refusal::NotFound(_)) if !state.ledger.deletable.is_empty() => {}
+            // It may also go while it is being retried.
+            Err(Refusal::NotFound(_) | Refusal::Conflict(_))
+                if !state.ledger.deletable.is_empty() => {}
             Err(error) => state.violation(format_args!("retry of {delivery:?}: {error}")),
         }
     }
@@ -334,6 +336,10 @@ impl By<'_> {
         let keep_since = kept.map(|kept| now.before(Duration::from_millis(kept)));
         self.world.lock().ledger.swept(now);
         if let Some(keep_since) = keep_since {
+            {
+                let kept = &mut self.world.lock().ledger.kept_since;
+                *kept = (*kept).max(Some(keep_since));
+            }
             self.note_deletable(keep_since);
         }
         loop {
