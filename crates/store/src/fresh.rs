@@ -47,7 +47,6 @@ const MARKED_EVERY: usize = 1024;
 const SLICE: usize = 512;
 
 /// What has no row yet.
-#[derive(Default)]
 pub(crate) struct Fresh {
     state: Mutex<State>,
 }
@@ -59,8 +58,9 @@ struct State {
     deliveries: usize,
     /// The bytes of these events' bodies.
     bytes: usize,
-    /// Beyond every event that has its id.
+    /// Beyond every event that has its id: at first, what it was when the store was opened.
     beyond: i64,
+    began: i64,
     /// How many events came since the last mark.
     unmarked: usize,
     /// Who is owed something by an event that was in doubt and turned out to be there: nobody was told yet.
@@ -116,6 +116,19 @@ pub(crate) enum Fate {
 }
 
 impl Fresh {
+    /// Nothing yet. Every event to come has a larger id than `last`.
+    pub(crate) fn after(last: i64) -> Self {
+        let began = last + 1;
+        let state = State {
+            beyond: began,
+            began,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+
     pub(crate) fn lock(&self) -> Guard<'_> {
         Guard(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -223,7 +236,7 @@ impl Guard<'_> {
 
     /// A mark whether or not one is due; none where nothing was ever in here.
     fn last_mark(&self) -> Option<Value> {
-        (self.0.beyond > 0).then(|| self.first())
+        (self.0.beyond > self.0.began).then(|| self.first())
     }
 
     fn first(&self) -> Value {
@@ -235,10 +248,9 @@ impl Guard<'_> {
         first.map_or(self.0.beyond, |(event, _)| event.0)
     }
 
-    /// The first event that may have a delivery without a row, be it still being accepted or in doubt; none where
-    /// nothing was ever in here.
-    pub(crate) fn rows_before(&self) -> Option<EventId> {
-        (self.0.beyond > 0).then(|| EventId(self.first_id()))
+    /// Where events begin that may have a delivery without a row: still being accepted, in doubt, or yet to come.
+    pub(crate) fn rows_before(&self) -> EventId {
+        EventId(self.first_id())
     }
 
     fn announce_later(&mut self, endpoints: impl IntoIterator<Item = EndpointId>) {

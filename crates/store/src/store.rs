@@ -97,7 +97,7 @@ impl Store {
                 codec: IdCodec::new(key),
                 ids: Mutex::new(IdAllocator::new(0, last)),
                 keyring,
-                fresh: Fresh::default(),
+                fresh: Fresh::after(last),
                 swept: AtomicI64::new(0),
             }),
         })

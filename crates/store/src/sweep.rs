@@ -106,9 +106,8 @@ impl Store {
         unit.add(DELETE_TOKENS, [now.into(), slice.into()]);
         let mut gone = self.change(unit).await?;
         if let Some(keep_since) = keep_since {
+            let beyond = first_raw_at(keep_since).min(rows_before.0);
             while gone == 0 {
-                let beyond = first_raw_at(keep_since);
-                let beyond = rows_before.map_or(beyond, |event| event.0.min(beyond));
                 match self.sweep_events(beyond, slice).await? {
                     Some(rows) => gone += rows,
                     None => break,

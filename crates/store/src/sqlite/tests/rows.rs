@@ -11,6 +11,7 @@ use model::event::NewEvent;
 use model::id::{DeliveryId, EndpointId, EventId, TeamId};
 use model::retry::Verdict;
 use model::time::Timestamp;
+use tokio::sync::Notify;
 
 use super::super::*;
 use super::{Folder, driver, keyring};
@@ -26,6 +27,8 @@ enum Trouble {
     Lost,
     /// It happens, and is answered as if it had failed.
     Unanswered,
+    /// It happens, and is answered once it may be.
+    Late,
     /// It fails at once, since too much is queued.
     Full,
 }
@@ -33,6 +36,20 @@ enum Trouble {
 struct Troubled {
     driver: SqliteDriver,
     next: Mutex<Option<Trouble>>,
+    /// Told once a commit that is late has happened, and once it may be answered.
+    happened: Notify,
+    answer: Notify,
+}
+
+impl Troubled {
+    fn by(driver: SqliteDriver, next: Option<Trouble>) -> Self {
+        Self {
+            driver,
+            next: Mutex::new(next),
+            happened: Notify::new(),
+            answer: Notify::new(),
+        }
+    }
 }
 
 impl Driver for Troubled {
@@ -43,6 +60,12 @@ impl Driver for Troubled {
                 None => self.driver.commit(line, unit).await,
                 Some(Trouble::Full) => Err(StoreError::Overloaded),
                 Some(Trouble::Lost) => Err(StoreError::Unavailable("lost".into())),
+                Some(Trouble::Late) => {
+                    let done = self.driver.commit(line, unit).await;
+                    self.happened.notify_one();
+                    self.answer.notified().await;
+                    done
+                }
                 Some(Trouble::Unanswered) => {
                     self.driver.commit(line, unit).await?;
                     Err(StoreError::Unavailable("unanswered".into()))
@@ -182,10 +205,7 @@ impl House {
 }
 
 async fn open(folder: &Folder) -> (Store, Arc<Troubled>) {
-    let driver = Arc::new(Troubled {
-        driver: driver(folder).await,
-        next: Mutex::default(),
-    });
+    let driver = Arc::new(Troubled::by(driver(folder).await, None));
     let store = Store::with_driver(driver.clone(), keyring()).await.unwrap();
     (store, driver)
 }
@@ -323,6 +343,30 @@ async fn a_delivery_gets_its_row_whatever_ids_were_given_before() {
     }
 }
 
+/// An event that is not acknowledged yet is old already where the clock was set on meanwhile.
+#[tokio::test]
+async fn retention_takes_nothing_that_is_still_being_accepted() {
+    for accepted_before in [false, true] {
+        let house = House::new().await;
+        if accepted_before {
+            house.accept(1).await.unwrap();
+        }
+        house.trouble(Trouble::Late);
+        let sweep = async {
+            house.driver.happened.notified().await;
+            let later = NOW.after(std::time::Duration::from_secs(90 * 86_400));
+            while house.store.sweep(later, Some(later), 100).await.unwrap() > 0 {}
+            house.driver.answer.notify_one();
+        };
+        let (accepted, ()) = tokio::join!(house.accept(1), sweep);
+        let event = accepted.unwrap()[0].event;
+        let there = house.store.event(house.team, event).await.unwrap();
+        assert!(there.is_some(), "accepted before: {accepted_before}");
+        let owed = if accepted_before { 4 } else { 2 };
+        assert_eq!(house.due().await.len(), owed);
+    }
+}
+
 #[tokio::test]
 async fn beyond_a_bound_rows_are_written_with_their_event() {
     let house = House::new().await;
@@ -429,10 +473,7 @@ async fn opening_writes_only_where_a_row_is_missing() {
             ..
         } = house;
         drop((store, before));
-        let full = Arc::new(Troubled {
-            driver: driver(&folder).await,
-            next: Mutex::new(Some(Trouble::Lost)),
-        });
+        let full = Arc::new(Troubled::by(driver(&folder).await, Some(Trouble::Lost)));
         let opened = Store::with_driver(full, keyring()).await;
         assert_eq!(opened.is_ok(), opens, "missing: {missing}");
     }
