@@ -1,4 +1,4 @@
-//! Hides how a stranger's bytes are shown so that they can neither act nor deceive. (Templates escape what
+//! Hides how a stranger's bytes are shown so that they can neither act nor deceive, and how much of a page they take. (Templates escape what
 //! would be markup; this is about characters that hide or reorder others.)
 
 /// Bytes as text: what is not UTF-8 replaced, characters that cannot be seen or that move others named in

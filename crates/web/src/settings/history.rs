@@ -144,24 +144,20 @@ impl Names {
     }
 
     fn subject(&self, subject: Subject) -> Option<Name> {
-        match subject {
-            Subject::Team(_) => None,
-            Subject::Endpoint(id) if !self.endpoints.contains_key(&id) => Some(Name {
-                text: "a deleted endpoint".to_owned(),
-                path: None,
-            }),
-            Subject::Key(id) if !self.keys.contains_key(&id) => Some(Name {
-                text: "a revoked key".to_owned(),
-                path: None,
-            }),
-            Subject::Endpoint(id) => self.endpoints.get(&id).map(|(uuid, name)| Name {
-                text: in_short(name, IN_A_LIST),
-                path: Some(format!("{}/webhooks/{uuid}", self.base)),
-            }),
-            Subject::Key(id) => self.keys.get(&id).map(|name| Name {
-                text: in_short(name, IN_A_LIST),
-                path: None,
-            }),
-        }
+        let (text, path) = match subject {
+            Subject::Team(_) => return None,
+            Subject::Endpoint(id) => match self.endpoints.get(&id) {
+                Some((uuid, name)) => (
+                    in_short(name, IN_A_LIST),
+                    Some(format!("{}/webhooks/{uuid}", self.base)),
+                ),
+                None => ("a deleted endpoint".to_owned(), None),
+            },
+            Subject::Key(id) => match self.keys.get(&id) {
+                Some(name) => (in_short(name, IN_A_LIST), None),
+                None => ("a revoked key".to_owned(), None),
+            },
+        };
+        Some(Name { text, path })
     }
 }

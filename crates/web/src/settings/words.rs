@@ -1,4 +1,4 @@
-//! Hides how moments, spans, counts and states are put into words.
+//! Hides how moments, spans, counts, states and names are put into words, and how a long name is cut.
 
 use std::time::Duration;
 
