@@ -1,6 +1,8 @@
 //! The settings pages from outside: the ways in and out, what keeps others out, and what every page promises.
 
 mod access;
+mod explained;
+mod log;
 mod named;
 mod often;
 mod pages;
@@ -168,4 +170,12 @@ async fn sign_in(rig: &Rig, key: &str) -> Answer {
         .header("host", HOST)
         .header("cookie", &knocking);
     form(call, &token_of(&page), &[("key", key)]).send().await
+}
+
+/// What stands between two texts.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let (_, rest) = text
+        .split_once(before)
+        .unwrap_or_else(|| panic!("no {before} in {text}"));
+    rest.split(after).next().unwrap()
 }
