@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vk_tests::{
-    Answer, Api, OPERATOR_KEY, Service, Setup, Start, eventually, eventually_within, free_port,
-    member_removed,
+    Answer, Api, Inbox, OPERATOR_KEY, Service, Setup, Start, eventually, eventually_within,
+    free_port, member_removed,
 };
 
 #[tokio::test]
@@ -241,14 +241,7 @@ async fn where_few_files_may_be_open_attempts_leave_some_to_the_door() -> Result
     );
     // Attempts that hang, at more endpoints than there are places.
     for number in 0..6 {
-        let team = service.team(&format!("team{number}")).await?;
-        for _ in 0..5 {
-            team.endpoint(&hangs.url(), &[]).await?;
-        }
-        for _ in 0..10 {
-            team.publish("team.member_removed", &member_removed())
-                .await?;
-        }
+        publish_to_many(&service, &format!("team{number}"), &hangs, 5, 10).await?;
     }
     let team = service.team("works").await?;
     team.endpoint(&works.url(), &[]).await?;
@@ -270,6 +263,25 @@ async fn where_few_files_may_be_open_attempts_leave_some_to_the_door() -> Result
     Ok(())
 }
 
+/// A team with so many endpoints at one receiver, and so many events for each of them.
+async fn publish_to_many(
+    service: &Service,
+    name: &str,
+    inbox: &Inbox,
+    endpoints: usize,
+    events: usize,
+) -> Result<()> {
+    let team = service.team(name).await?;
+    for _ in 0..endpoints {
+        team.endpoint(&inbox.url(), &[]).await?;
+    }
+    for _ in 0..events {
+        let data = member_removed();
+        team.publish("team.member_removed", &data).await?;
+    }
+    Ok(())
+}
+
 /// More clients than files, all of whom stay, beside attempts that hang for as long as attempts may.
 #[tokio::test]
 async fn where_few_files_may_be_open_it_outlives_more_clients_than_files() -> Result<()> {
@@ -288,14 +300,7 @@ async fn where_few_files_may_be_open_it_outlives_more_clients_than_files() -> Re
     let works_team = service.team("works").await?;
     works_team.endpoint(&works.url(), &[]).await?;
     for number in 0..3 {
-        let team = service.team(&format!("hangs{number}")).await?;
-        for _ in 0..10 {
-            team.endpoint(&hangs.url(), &[]).await?;
-        }
-        for _ in 0..5 {
-            team.publish("team.member_removed", &member_removed())
-                .await?;
-        }
+        publish_to_many(&service, &format!("hangs{number}"), &hangs, 10, 5).await?;
     }
     eventually_within(patience, "all places are taken", async || {
         (hangs.count() >= ATTEMPTS).then_some(())
