@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use vk_tests::{
     Answer, Random, Setup, Storm, assert_arrived, assert_kept, eventually, eventually_within,
+    member_removed, verify,
 };
 
 /// Where the moments of the stops come from.
@@ -111,5 +114,57 @@ async fn asked_to_stop_under_load_it_ends_in_time_and_loses_nothing() -> Result<
         requests <= attempts,
         "{requests} requests, {attempts} attempts"
     );
+    Ok(())
+}
+
+/// With an attempt timeout longer than the time to stop, an attempt may outlast it, and so may a request of ours
+/// whose body never ends.
+#[tokio::test]
+async fn what_outlasts_the_time_to_stop_is_cut_off_and_made_again() -> Result<()> {
+    let setup = Setup::new()?;
+    let inbox = setup.inbox().await?;
+    inbox.script([Answer::Hang]);
+    let service = setup.start(&["--attempt-timeout", "60s"]).await?;
+    let team = service.team("acme").await?;
+    let endpoint = team.endpoint(&inbox.url(), &[]).await?;
+    let event = team
+        .publish("team.member_removed", &member_removed())
+        .await?;
+    inbox.wait_for(1).await;
+    let mut client = TcpStream::connect(service.address()).await?;
+    let key = team.key();
+    let request = format!(
+        "POST /v1/events HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    client.write_all(request.as_bytes()).await?;
+    let asked = Instant::now();
+    let (status, log) = service.terminate().await?;
+    let took = asked.elapsed();
+    assert!(status.success(), "{log}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    for says in [
+        "attempts were still in flight when the time to stop was over",
+        "some requests did not end in time",
+    ] {
+        assert!(log.contains(says), "{says}: {log}");
+    }
+    let service = setup.start(&[]).await?;
+    let arrivals = inbox.wait_for(2).await;
+    let operator = service.operator_of("acme");
+    let delivery = eventually("the delivery is delivered", async || {
+        let delivery = operator.deliveries_of(&event).await.ok()?.pop()?;
+        (delivery["status"] == "delivered").then_some(delivery)
+    })
+    .await;
+    // Nobody knows what came of the attempt that was cut off: it is not in the log.
+    assert_eq!(delivery["attemptCount"], 1, "{delivery}");
+    for arrival in &arrivals {
+        verify(arrival, &endpoint.secret).map_err(anyhow::Error::msg)?;
+        let id = arrival.headers.get("x-vantagekit-delivery");
+        let id = id.context("a delivery's id")?.to_str()?;
+        assert_eq!(delivery["id"], id);
+    }
+    assert_eq!(arrivals.len(), 2);
     Ok(())
 }
