@@ -99,12 +99,20 @@ impl House {
 
     /// The lane of an endpoint as it was loaded or just made.
     pub(crate) fn admit(&self, endpoint: &Endpoint) {
-        let Some(team_capacity) = self.roster.capacity(endpoint.team) else {
+        let Some(team_places) = self.roster.places(endpoint.team) else {
             return;
         };
         let bounds = Bounds::with_in_flight(self.options.max_in_flight_per_endpoint);
         let target = Target::new(endpoint, &self.options.policy, None);
-        let lane = Lane::new(endpoint.id, endpoint.team, team_capacity, target, bounds);
+        let memory = self.memory.clone();
+        let lane = Lane::new(
+            endpoint.id,
+            endpoint.team,
+            team_places,
+            target,
+            bounds,
+            memory,
+        );
         self.roster.put_lane(&Arc::new(lane));
     }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use egress::Transport;
 use store::Store;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::EngineOptions;
+use crate::capacity::{Memory, Places};
 use crate::clock::Clock;
 use crate::lane::{Lane, Next};
 use crate::metrics::Metrics;
@@ -29,8 +30,10 @@ pub(crate) struct House {
     pub(crate) headers: HeaderNames,
     pub(crate) roster: Roster,
     pub(crate) wakeups: Wakeups,
-    /// Attempts in flight in the whole house.
-    pub(crate) capacity: Semaphore,
+    /// For attempts in flight in the whole house.
+    pub(crate) places: Places,
+    /// For what waits in lanes.
+    pub(crate) memory: Memory,
     pub(crate) outcomes: mpsc::Sender<Settled>,
     pub(crate) metrics: Metrics,
     /// One change by hand at a time, so that the roster changes in the store's order. Whether the last one
@@ -156,7 +159,7 @@ impl House {
     /// Whether they all were.
     pub(crate) async fn close(&self, grace: Duration) -> bool {
         self.closing.cancel();
-        self.capacity.close();
+        self.places.close();
         self.tasks.close();
         let ended = tokio::time::timeout(grace, self.tasks.wait()).await.is_ok();
         self.closed.cancel();

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use egress::{Connections, ReceiverUrl, UrlProblem};
@@ -20,7 +21,9 @@ use model::id::{DeliveryId, EndpointId, TeamId};
 use model::time::Timestamp;
 use signature::SigningKeys;
 use store::{DueDelivery, DuePage, DuePosition};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
+
+use crate::capacity::{Hold, Memory, Places};
 
 /// Where a lane's deliveries go: a snapshot, replaced as a whole by every edit.
 pub(crate) struct Target {
@@ -84,6 +87,25 @@ impl Target {
 /// connections at once. A failure ends it early: order is lost then anyway.
 const GENTLE_START: usize = 64;
 
+/// An endpoint whose attempts take this long is slow: while they last, they hold places that others need, too.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How long an endpoint's attempts take, by the one that ended last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Pace {
+    /// None has ended yet.
+    #[default]
+    Unproven,
+    Quick,
+    Slow,
+}
+
+impl Pace {
+    fn of(took: Duration) -> Self {
+        if took < SLOW { Self::Quick } else { Self::Slow }
+    }
+}
+
 /// One try of one delivery: what tells two tries of the same delivery apart.
 type Try = (DeliveryId, u32);
 
@@ -115,12 +137,30 @@ pub(crate) struct Wake {
 pub(crate) struct Bounds {
     /// Attempts in flight, which is also the number of senders.
     pub(crate) in_flight: usize,
+    /// The same until one has ended: an endpoint that hangs from the start holds no more.
+    pub(crate) unproven: usize,
     /// Attempts in flight, and ended ones that are not yet recorded.
     pub(crate) unrecorded: usize,
-    /// Due deliveries that wait in memory.
-    pub(crate) window: usize,
+    /// What waits in memory.
+    pub(crate) window: Window,
+    /// The same where that has to do: the endpoint is slow, or memory is short.
+    pub(crate) small_window: Window,
+}
+
+/// How much may wait in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// Due deliveries.
+    pub(crate) deliveries: usize,
     /// Bytes of their bodies (one delivery is always kept).
-    pub(crate) window_bytes: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Window {
+    /// A lane that pulls reads its next page when what waits is down to this.
+    fn low_water(self) -> usize {
+        self.deliveries / 2
+    }
 }
 
 impl Bounds {
@@ -130,15 +170,17 @@ impl Bounds {
         // takes several exchanges' time: with fewer places a lane that has a backlog waits for the disk.
         Self {
             in_flight,
+            unproven: in_flight.min(8),
             unrecorded: 16 * in_flight,
-            window: 512,
-            window_bytes: 512 * 1024,
+            window: Window {
+                deliveries: 512,
+                bytes: 512 << 10,
+            },
+            small_window: Window {
+                deliveries: 32,
+                bytes: 32 << 10,
+            },
         }
-    }
-
-    /// A lane that pulls reads its next page when the window is down to this.
-    fn low_water(&self) -> usize {
-        self.window / 2
     }
 }
 
@@ -146,17 +188,27 @@ impl Bounds {
 pub(crate) struct Lane {
     pub(crate) endpoint: EndpointId,
     pub(crate) team: TeamId,
-    /// The team's share of the attempts in flight.
-    pub(crate) team_capacity: Arc<Semaphore>,
+    /// The team's share of the places for attempts in flight.
+    pub(crate) team_places: Arc<Places>,
     pub(crate) target: ArcSwap<Target>,
     bounds: Bounds,
+    /// The house's, for what waits in its lanes.
+    memory: Memory,
+    /// Tells that it has become slow, or is so no longer.
+    pub(crate) turned: Notify,
     state: Mutex<State>,
+}
+
+/// A delivery that waits in memory.
+struct Waiting {
+    delivery: DueDelivery,
+    _hold: Hold,
 }
 
 #[derive(Default)]
 struct State {
     /// Due, in memory, in the order they will be sent.
-    ready: VecDeque<DueDelivery>,
+    ready: VecDeque<Waiting>,
     ready_bytes: usize,
     /// Every try in `ready`, in flight, or waiting to be recorded.
     held: HashSet<Try>,
@@ -173,6 +225,7 @@ struct State {
     /// Deliveries that somebody gave a fresh schedule while they were in flight, or may have been on
     /// their way there.
     again: HashSet<DeliveryId>,
+    pace: Pace,
     /// How many more deliveries go one at a time, since the lane has just begun to send again.
     gentle: usize,
     /// Deliveries whose outcome the store refused, and how often in a row.
@@ -187,11 +240,13 @@ struct Pass {
     /// The last position read; none at the start of a pass.
     after: Option<DuePosition>,
     /// Offers since the pass began that no page has returned yet.
-    late: BTreeMap<DeliveryId, DueDelivery>,
+    late: BTreeMap<DeliveryId, Waiting>,
     /// Bytes of the bodies that ever stood in `late`: a bound on those that do.
     late_bytes: usize,
     /// Whether an announcement was lost, so that another pass is needed.
     missed: bool,
+    /// The memory that the page now being read may take.
+    page: Option<Hold>,
     /// Tries recorded since the page now being read was asked for: it may still show them.
     recorded: HashSet<Try>,
 }
@@ -207,16 +262,19 @@ impl Lane {
     pub(crate) fn new(
         endpoint: EndpointId,
         team: TeamId,
-        team_capacity: Arc<Semaphore>,
+        team_places: Arc<Places>,
         target: Target,
         bounds: Bounds,
+        memory: Memory,
     ) -> Self {
         Self {
             endpoint,
             team,
-            team_capacity,
+            team_places,
             target: ArcSwap::from_pointee(target),
             bounds,
+            memory,
+            turned: Notify::new(),
             state: Mutex::default(),
         }
     }
@@ -235,10 +293,11 @@ impl Lane {
         if state.held.contains(&try_of(&delivery)) {
             return Next::default(); // a page brought it before its offer came
         }
+        let window = self.window(&state);
         if state.pulling {
-            state.pass.offer(delivery, &self.bounds);
-        } else if state.has_room(delivery.body.len(), &self.bounds) {
-            state.push(delivery);
+            state.pass.offer(self.waiting(delivery), window);
+        } else if state.has_room(delivery.body.len(), window) {
+            state.push(self.waiting(delivery));
         } else {
             state.pulling = true;
         }
@@ -254,6 +313,9 @@ impl Lane {
         let after = change(&before);
         if after.takes_deliveries() && !before.takes_deliveries() {
             state.gentle = GENTLE_START;
+        }
+        if after.url != before.url {
+            self.set_pace(&mut state, Pace::Unproven); // another receiver
         }
         self.target.store(Arc::new(after));
         state.pull();
@@ -306,11 +368,11 @@ impl Lane {
             None
         };
         match &delivery {
-            Some(delivery) => state.ready_bytes -= delivery.body.len(),
+            Some(Waiting { delivery, .. }) => state.ready_bytes -= delivery.body.len(),
             None => state.senders -= 1,
         }
         let next = self.next(&mut state);
-        (delivery.map(|delivery| (delivery, target)), next)
+        (delivery.map(|waiting| (waiting.delivery, target)), next)
     }
 
     /// A sender leaves without having asked for work, since the house is closing.
@@ -322,9 +384,15 @@ impl Lane {
         }
     }
 
-    /// An attempt ended, recorded or not.
-    pub(crate) fn ended(&self, delivered: bool) {
+    /// Whether its attempts take long, so that it may hold only some of what others need, too.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.lock().pace == Pace::Slow
+    }
+
+    /// An attempt ended after so long, recorded or not.
+    pub(crate) fn ended(&self, delivered: bool, took: Duration) {
         let mut state = self.lock();
+        self.set_pace(&mut state, Pace::of(took));
         if state.gentle > 0 {
             state.gentle = if delivered { state.gentle - 1 } else { 0 };
         }
@@ -377,7 +445,8 @@ impl Lane {
         if !self.target.load().takes_deliveries() {
             state.forget();
         }
-        if !state.pulling || state.ready.len() > self.bounds.low_water() {
+        let window = self.window(&state);
+        if !state.pulling || state.ready.len() > window.low_water() {
             state.puller = false;
             return None;
         }
@@ -385,16 +454,17 @@ impl Lane {
             state.pass.restart();
         }
         state.pass.recorded.clear();
+        state.pass.page = Some(self.memory.hold(window.bytes));
         Some(PageWanted {
             after: state.pass.after,
             // The first page shows what is held once more; there must be news behind it.
-            limit: self.bounds.window
+            limit: window.deliveries
                 + if state.pass.after.is_none() {
                     state.held.len()
                 } else {
                     0
                 },
-            max_bytes: self.bounds.window_bytes,
+            max_bytes: window.bytes,
         })
     }
 
@@ -402,11 +472,12 @@ impl Lane {
     /// the next due time is to be looked up.
     pub(crate) fn page_read(&self, page: DuePage) -> (Next, bool) {
         let mut state = self.lock();
+        state.pass.page = None;
         for delivery in page.deliveries {
             state.pass.late.remove(&delivery.id);
             let known = try_of(&delivery);
             if !state.held.contains(&known) && !state.pass.recorded.contains(&known) {
-                state.push(delivery);
+                state.push(self.waiting(delivery));
             }
         }
         if page.more_after.is_some() {
@@ -435,32 +506,83 @@ impl Lane {
         let mut next = Next::default();
         let places = self.bounds.unrecorded.saturating_sub(state.unrecorded());
         let wanted = state.ready.len().min(places).saturating_sub(state.starting);
-        let in_flight = if state.gentle > 0 {
-            1
-        } else {
-            self.bounds.in_flight
+        let in_flight = match state.pace {
+            _ if state.gentle > 0 => 1,
+            Pace::Unproven => self.bounds.unproven,
+            Pace::Quick | Pace::Slow => self.bounds.in_flight,
         };
         next.senders = wanted.min(in_flight.saturating_sub(state.senders));
         state.senders += next.senders;
         state.starting += next.senders;
-        if state.pulling && !state.puller && state.ready.len() <= self.bounds.low_water() {
+        let low = || state.ready.len() <= self.window(state).low_water();
+        if state.pulling && !state.puller && low() {
             state.puller = true;
             next.pull = true;
         }
         next
     }
+
+    fn set_pace(&self, state: &mut State, pace: Pace) {
+        let was_slow = state.pace == Pace::Slow;
+        state.pace = pace;
+        let is_slow = pace == Pace::Slow;
+        if is_slow && !was_slow {
+            state.shrink(self.bounds.small_window);
+        }
+        if is_slow != was_slow {
+            self.turned.notify_waiters();
+        }
+    }
+
+    /// How much may wait now.
+    fn window(&self, state: &State) -> Window {
+        if state.pace == Pace::Slow || self.memory.is_short() {
+            self.bounds.small_window
+        } else {
+            self.bounds.window
+        }
+    }
+
+    fn waiting(&self, delivery: DueDelivery) -> Waiting {
+        Waiting {
+            _hold: self.memory.hold_delivery(delivery.body.len()),
+            delivery,
+        }
+    }
 }
 
 impl State {
-    fn has_room(&self, bytes: usize, bounds: &Bounds) -> bool {
+    fn has_room(&self, bytes: usize, window: Window) -> bool {
         self.ready.is_empty()
-            || (self.ready.len() < bounds.window && self.ready_bytes + bytes <= bounds.window_bytes)
+            || (self.ready.len() < window.deliveries && self.ready_bytes + bytes <= window.bytes)
     }
 
-    fn push(&mut self, delivery: DueDelivery) {
-        if self.held.insert(try_of(&delivery)) {
-            self.ready_bytes += delivery.body.len();
-            self.ready.push_back(delivery);
+    fn push(&mut self, waiting: Waiting) {
+        if self.held.insert(try_of(&waiting.delivery)) {
+            self.ready_bytes += waiting.delivery.body.len();
+            self.ready.push_back(waiting);
+        }
+    }
+
+    /// Forgets one that waited and was taken out of `ready`: it is in the store.
+    fn let_wait(&mut self, waiting: &Waiting) {
+        self.held.remove(&try_of(&waiting.delivery));
+        self.ready_bytes -= waiting.delivery.body.len();
+    }
+
+    /// Leaves no more in memory than this, and sees to it that the rest is read again.
+    fn shrink(&mut self, window: Window) {
+        let mut shrunk = !self.pass.late.is_empty();
+        self.pass.late.clear();
+        while self.ready.len() > 1
+            && (self.ready.len() > window.deliveries || self.ready_bytes > window.bytes)
+            && let Some(last) = self.ready.pop_back()
+        {
+            self.let_wait(&last);
+            shrunk = true;
+        }
+        if shrunk {
+            self.pull();
         }
     }
 
@@ -478,10 +600,9 @@ impl State {
 
     /// Drops what waits in memory: it is in the store, for when the lane sends again.
     fn forget(&mut self) {
-        while let Some(delivery) = self.ready.pop_front() {
-            self.held.remove(&try_of(&delivery));
+        while let Some(next) = self.ready.pop_front() {
+            self.let_wait(&next);
         }
-        self.ready_bytes = 0;
         self.pulling = false;
         self.pass.restart();
     }
@@ -490,8 +611,8 @@ impl State {
         let pass = std::mem::take(&mut self.pass);
         self.pulling = pass.missed;
         if !self.pulling {
-            for (_, delivery) in pass.late {
-                self.push(delivery);
+            for (_, waiting) in pass.late {
+                self.push(waiting);
             }
         }
     }
@@ -518,11 +639,11 @@ impl Pass {
         };
     }
 
-    fn offer(&mut self, delivery: DueDelivery, bounds: &Bounds) {
-        let bytes = self.late_bytes + delivery.body.len();
-        if self.late.len() < bounds.window && bytes <= bounds.window_bytes {
+    fn offer(&mut self, waiting: Waiting, window: Window) {
+        let bytes = self.late_bytes + waiting.delivery.body.len();
+        if self.late.len() < window.deliveries && bytes <= window.bytes {
             self.late_bytes = bytes;
-            self.late.insert(delivery.id, delivery);
+            self.late.insert(waiting.delivery.id, waiting);
         } else {
             self.missed = true;
         }

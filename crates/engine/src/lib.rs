@@ -9,11 +9,12 @@
 //! - `roster`: who is who, without asking the store;
 //! - `publish`: match, commit, offer; [`Hand`] and `changes`: what is changed by hand; `to_the_end`:
 //!   neither is left half done;
-//! - `lane`: one endpoint's deliveries, in order and in bounded memory;
+//! - `lane`: one endpoint's deliveries, in order and in bounded memory; `capacity`: what lanes share;
 //! - `sender`: one attempt; `recorder`: many outcomes in one commit; `counts`: what they come to;
 //! - `puller`: reading from the store what is due; `wakeups`: the one timer;
 //! - `metrics`: what is counted; `pages`: what the settings pages ask for beyond the API's verbs.
 
+mod capacity;
 mod changes;
 pub mod clock;
 mod counts;
@@ -43,13 +44,14 @@ use model::key::{ApiKey, KeyHash, NewKey, OPERATOR_KEY_PREFIX};
 use model::retry::RetrySchedule;
 use model::team::{Plans, Team};
 use store::{Accepted, Page, PageRequest, RetryFilter, Store, StoreError};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use hand::Hand;
 
+use capacity::{Memory, Places};
 use counts::Counts;
 use house::House;
 use metrics::Metrics;
@@ -201,7 +203,8 @@ impl Engine {
             headers,
             roster: roster::Roster::default(),
             wakeups: wakeups::Wakeups::default(),
-            capacity: Semaphore::new(options.max_in_flight),
+            places: Places::new(options.max_in_flight),
+            memory: Memory::default(),
             outcomes,
             metrics: Metrics::new(),
             changes: tokio::sync::Mutex::default(),

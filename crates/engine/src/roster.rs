@@ -11,8 +11,8 @@ use model::id::{EndpointId, KeyId, TeamId};
 use model::key::{ApiKey, KeyHash};
 use model::team::Team;
 use model::time::Timestamp;
-use tokio::sync::Semaphore;
 
+use crate::capacity::Places;
 use crate::lane::Lane;
 
 #[derive(Default)]
@@ -31,7 +31,7 @@ struct State {
 
 struct TeamEntry {
     team: Arc<Team>,
-    capacity: Arc<Semaphore>,
+    places: Arc<Places>,
     /// In the order they were made: an event's deliveries are made in this order too.
     lanes: Arc<Vec<Arc<Lane>>>,
 }
@@ -65,12 +65,12 @@ impl Roster {
         state.teams.get(team).map(|entry| Arc::clone(&entry.team))
     }
 
-    /// A team's share of the attempts in flight.
-    pub(crate) fn capacity(&self, team: TeamId) -> Option<Arc<Semaphore>> {
+    /// A team's share of the places for attempts in flight.
+    pub(crate) fn places(&self, team: TeamId) -> Option<Arc<Places>> {
         self.read()
             .teams
             .get(&team)
-            .map(|entry| Arc::clone(&entry.capacity))
+            .map(|entry| Arc::clone(&entry.places))
     }
 
     /// A team's lanes.
@@ -126,7 +126,7 @@ impl Roster {
         let team = Arc::new(team);
         let entry = state.teams.entry(team.id).or_insert_with(|| TeamEntry {
             team: Arc::clone(&team),
-            capacity: Arc::new(Semaphore::new(in_flight)),
+            places: Arc::new(Places::new(in_flight)),
             lanes: Arc::default(),
         });
         entry.team = team;

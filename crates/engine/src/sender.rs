@@ -1,6 +1,7 @@
 //! Hides one attempt: capacity, a look at the endpoint, signature, exchange, verdict.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use egress::{Exchange, Request, Response};
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::fmt::Hyphenated;
 
+use crate::capacity::Place;
 use crate::house::House;
 use crate::lane::{Lane, Target};
 
@@ -31,10 +33,8 @@ pub(crate) struct Settled {
 pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
     let mut first = true;
     loop {
-        let team = lane.team_capacity.acquire().await;
-        let all = house.capacity.acquire().await;
-        let (Ok(_team), Ok(_all)) = (team, all) else {
-            return lane.leave(first); // the semaphores are closed: the house is closing
+        let Some(places) = places(&house, &lane).await else {
+            return lane.leave(first); // the house is closing
         };
         // Before it is looked where the delivery goes: an attempt that starts after a change took hold goes by it.
         let started_at = house.clock.now();
@@ -45,11 +45,31 @@ pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
             return;
         };
         let settled = attempt(&house, &lane, delivery, &target, started_at).await;
-        drop((_team, _all));
-        lane.ended(settled.settlement.attempt.reason.is_none());
+        drop(places);
+        let attempt = &settled.settlement.attempt;
+        let took = Duration::from_millis(attempt.duration_ms.into());
+        lane.ended(attempt.reason.is_none(), took);
         // Waits while the recorder is behind: what is in memory unrecorded stays bounded.
         if house.outcomes.send(settled).await.is_err() {
             return; // the recorder is gone, so the house is; the store still owes the delivery
+        }
+    }
+}
+
+/// A place of the team's and one of the house's; none where the house is closing.
+async fn places<'a>(house: &'a House, lane: &'a Lane) -> Option<(Place<'a>, Place<'a>)> {
+    loop {
+        let turned = lane.turned.notified();
+        let slow = lane.is_slow();
+        let both = async {
+            let team = lane.team_places.take(slow).await?;
+            Some((team, house.places.take(slow).await?))
+        };
+        tokio::select! {
+            biased;
+            places = both => return places,
+            // It waits anew, among those of its kind.
+            () = turned => {}
         }
     }
 }

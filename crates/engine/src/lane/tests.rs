@@ -36,6 +36,9 @@ struct Row {
     open: bool,
 }
 
+/// What an attempt of a quick endpoint takes.
+const QUICK: Duration = Duration::from_millis(20);
+
 /// A delivery that was just accepted.
 const NEW: Row = Row {
     due_at: 0,
@@ -123,14 +126,19 @@ fn endpoint(paused: bool) -> Endpoint {
 }
 
 fn lane(bounds: Bounds) -> Lane {
+    lane_with(bounds, Memory::default())
+}
+
+fn lane_with(bounds: Bounds, memory: Memory) -> Lane {
     let policy = egress::Policy::default();
     let target = Target::new(&endpoint(false), &policy, None);
     Lane::new(
         EndpointId(1),
         TeamId(1),
-        Arc::new(Semaphore::new(1)),
+        Arc::new(Places::new(1)),
         target,
         bounds,
+        memory,
     )
 }
 
@@ -168,11 +176,16 @@ impl World {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let in_flight = 1 + random.below(8) as usize;
         let window = 1 + random.below(6) as usize;
+        let holding = |deliveries| Window {
+            deliveries,
+            bytes: deliveries * 300,
+        };
         let bounds = Bounds {
             in_flight,
+            unproven: in_flight.div_ceil(2),
             unrecorded: in_flight * 2,
-            window,
-            window_bytes: window * 300,
+            window: holding(window),
+            small_window: holding(window.div_ceil(2)),
         };
         let bytes = if random.one_in(3) { window * 100 } else { 300 };
         Self {
@@ -278,7 +291,8 @@ impl World {
             }
             (true, false) => {} // the fresh schedule stands: it is due now
         }
-        self.lane.ended(!fails);
+        let took = if self.random.one_in(8) { SLOW } else { QUICK };
+        self.lane.ended(!fails, took);
         self.to_tell
             .push_back((delivery.id.0, delivery.attempt_count, retry_at));
         self.senders.push_back(false);
@@ -418,6 +432,10 @@ fn every_delivery_ends_and_no_try_is_sent_twice_whatever_the_interleaving() {
             tries.len() as i64 >= world.next_id - 1,
             "seed {seed}: each was sent at least once"
         );
+        while world.puller {
+            world.puller_steps();
+        }
+        assert_eq!(world.lane.memory.held(), 0, "seed {seed}: nothing waits");
     }
 }
 
@@ -465,10 +483,11 @@ fn a_lane_has_one_wake_up_the_earliest() {
 #[test]
 fn a_pass_that_missed_an_offer_is_followed_by_another() {
     let bounds = Bounds {
-        in_flight: 1,
-        unrecorded: 2,
-        window: 1,
-        window_bytes: 1000,
+        window: Window {
+            deliveries: 1,
+            bytes: 1000,
+        },
+        ..Bounds::with_in_flight(1)
     };
     let delivery = |id| Model::delivery(id, &NEW, 300);
     // How many offers come while the only page is on its way, and whether that page was enough.
@@ -497,7 +516,8 @@ fn large_bodies_are_bounded_by_their_bytes_also_beside_a_pass() {
     }
     let state = lane.lock();
     assert!(state.pulling);
-    let late: usize = state.pass.late.values().map(|late| late.body.len()).sum();
+    let late = state.pass.late.values();
+    let late: usize = late.map(|late| late.delivery.body.len()).sum();
     assert!(state.ready_bytes <= 512 * 1024 && late <= 512 * 1024);
 }
 
@@ -575,7 +595,7 @@ fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails
             first = false;
             let (delivery, _) = delivery.unwrap();
             assert_eq!(next.senders, 0, "one at a time: {sent}");
-            lane.ended(!failing);
+            lane.ended(!failing, QUICK);
             let next = lane.recorded(delivery.id, 0, None);
             if failing || sent == GENTLE_START {
                 assert_eq!(next.senders, 7, "all at once: {sent}");
@@ -608,4 +628,92 @@ fn a_page_of_which_nothing_can_be_read_is_stepped_over_and_told_once() {
     let told = |ids: [i64; 2]| lane.newly_unreadable(&ids.map(DeliveryId));
     assert_eq!(told([1, 2]), [1, 2].map(DeliveryId));
     assert_eq!(told([2, 3]), [DeliveryId(3)]);
+}
+
+#[test]
+fn an_endpoint_has_few_places_until_an_attempt_has_ended_and_again_at_another_url() {
+    let lane = lane(Bounds::with_in_flight(64));
+    let mut senders = 0;
+    for id in 0..100 {
+        senders += lane.offer(Model::delivery(id, &NEW, 300)).senders;
+    }
+    assert_eq!(senders, 8);
+    let take = |first| lane.take(first).1.senders;
+    assert_eq!((0..8).map(|_| take(true)).sum::<usize>(), 0);
+    lane.ended(false, QUICK);
+    assert_eq!(take(false), 56);
+    let elsewhere = Endpoint {
+        url: "https://other.vantagekit.com/".into(),
+        ..endpoint(false)
+    };
+    let policy = egress::Policy::default();
+    let _ = lane.retarget(|before| Target::new(&elsewhere, &policy, Some(before)));
+    for id in 100..200 {
+        let _ = lane.offer(Model::delivery(id, &NEW, 300));
+    }
+    assert_eq!(lane.lock().pace, Pace::Unproven);
+}
+
+#[test]
+fn a_slow_endpoint_keeps_little_in_memory_and_the_rest_is_read_again() {
+    let lane = lane(Bounds::with_in_flight(1));
+    for id in 0..600 {
+        let _ = lane.offer(Model::delivery(id, &NEW, 300));
+    }
+    let (taken, _) = lane.take(true);
+    assert_eq!(taken.map(|(delivery, _)| delivery.id.0), Some(0));
+    lane.ended(false, SLOW - Duration::from_millis(1));
+    assert!(!lane.is_slow());
+    assert_eq!(lane.lock().ready.len(), 511);
+    lane.ended(false, SLOW);
+    assert!(lane.is_slow());
+    assert_eq!(lane.lock().ready.len(), 32);
+    assert!(lane.memory.held() < 64 << 10, "{}", lane.memory.held());
+    // What stays is the oldest of it; the rest is read from the store once that is low.
+    let mut pulls = false;
+    for id in 1..=16 {
+        let (taken, next) = lane.take(false);
+        assert_eq!(taken.map(|(delivery, _)| delivery.id.0), Some(id));
+        pulls |= next.pull | lane.recorded(DeliveryId(id), 0, None).pull;
+    }
+    assert!(pulls);
+    let wanted = lane.page_wanted().expect("the rest is in the store");
+    assert_eq!((wanted.after, wanted.max_bytes), (None, 32 << 10));
+    assert!(wanted.limit < 64, "{}", wanted.limit);
+}
+
+#[test]
+fn lanes_make_do_with_little_while_much_waits_in_the_house() {
+    let memory = Memory::default();
+    let bounds = Bounds::with_in_flight(1);
+    let lanes: Vec<_> = (0..1000)
+        .map(|_| lane_with(bounds, memory.clone()))
+        .collect();
+    // After a long outage every endpoint has a backlog: all of them read, and then all pages come in.
+    let wanted: Vec<_> = lanes
+        .iter()
+        .map(|lane| {
+            let _ = lane.poke();
+            lane.page_wanted().expect("it was poked")
+        })
+        .collect();
+    let asked: usize = wanted.iter().map(|wanted| wanted.max_bytes).sum();
+    let most = (64 << 20) + 1000 * (32 << 10);
+    assert!(asked <= most, "{asked}");
+    for (lane, wanted) in lanes.iter().zip(&wanted) {
+        let fitting = (wanted.max_bytes / 1024).min(wanted.limit);
+        let ids = 0..i64::try_from(fitting).unwrap();
+        let page = page_of(
+            ids.map(|id| Model::delivery(id, &NEW, 1024)).collect(),
+            true,
+        );
+        let _ = lane.page_read(page);
+        for id in 10_000..10_600 {
+            let _ = lane.offer(Model::delivery(id, &NEW, 1024));
+        }
+    }
+    assert!(memory.is_short());
+    assert!(memory.held() < 2 * most, "{}", memory.held());
+    drop(lanes);
+    assert_eq!(memory.held(), 0);
 }

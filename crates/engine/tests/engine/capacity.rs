@@ -66,6 +66,49 @@ async fn a_hanging_endpoint_holds_only_its_own_places() {
     assert_eq!(seen("neighbour"), 1, "nor does another team");
 }
 
+/// Every endpoint of a team hangs but one, and so do all of three other teams: more of them than there are places.
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_hang_leave_places_to_the_others_however_many_they_are() {
+    let options = EngineOptions {
+        max_in_flight: 256,
+        max_in_flight_per_team: 128,
+        max_in_flight_per_endpoint: 32,
+        ..EngineOptions::default()
+    };
+    let rig = Rig::with(options).await;
+    let mut teams = vec![rig.team];
+    for _ in 0..3 {
+        teams.push(rig.another_team().await.id);
+    }
+    for (team, id) in teams.iter().enumerate() {
+        for endpoint in 0..5 {
+            let name = format!("hanging-{team}-{endpoint}");
+            rig.endpoint_of(*id, &name, &[Answer::Hangs], &[]).await;
+        }
+    }
+    for _ in 0..200 {
+        for team in &teams {
+            rig.publish_to(*team).await;
+        }
+    }
+    wait(60).await;
+    // By now all that may hang does.
+    rig.endpoint("healthy", &[Answer::Status(200, Duration::from_millis(20))])
+        .await;
+    let url = "https://healthy.receivers.vantagekit.com/hook";
+    for published in 1..=100 {
+        rig.publish().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let seen = rig.receivers.seen_at(url).len();
+        assert_eq!(seen, published, "each is sent at once");
+    }
+    let hung = rig.receivers.seen().len();
+    assert!(
+        hung > 1000,
+        "the others are attempted all the while: {hung}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_endpoint_that_keeps_failing_does_not_keep_others_from_being_tried() {
     let rig = Rig::new().await;

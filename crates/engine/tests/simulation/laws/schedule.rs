@@ -123,11 +123,17 @@ impl Excuses {
         let mut of_all: Vec<(u64, u64)> = state.down.clone();
         of_all.extend(&state.troubled);
         of_all.extend(full(state, world.plan.limits.all, |_| true));
+        let limits = world.plan.limits;
+        let half_of_all = full(state, (limits.all / 2).max(1), |_| true);
         let places = state.ledger.places.iter().enumerate();
         let of_place = places.map(|(number, place)| {
             let team = |seen: &Seen| state.ledger.places[seen.place].team == place.team;
             let mut of_place = of_all.clone();
-            of_place.extend(full(state, world.plan.limits.team, team));
+            of_place.extend(full(state, limits.team, team));
+            // Those that are slow share half of the places; which of them are held as such is not told.
+            let slow = slow(state, number);
+            of_place.extend(both(&slow, &half_of_all));
+            of_place.extend(both(&slow, &full(state, (limits.team / 2).max(1), team)));
             // It is sending; what it may have in flight besides, the limits' own law knows.
             of_place.extend(full(state, 1, |seen| seen.place == number));
             let ends = place.moods.iter().skip(1).map(|(at, _)| *at);
@@ -163,6 +169,36 @@ impl Excuses {
         }
         Ok(())
     }
+}
+
+/// When an endpoint was slow: the attempt that ended last had taken a second.
+fn slow(state: &State, place: usize) -> Vec<(u64, u64)> {
+    let its = state
+        .wire
+        .requests
+        .iter()
+        .filter(|seen| seen.place == place);
+    let mut ends: Vec<_> = its
+        .filter_map(|seen| seen.end.map(|end| (end.nth, end.at, end.at - seen.began)))
+        .collect();
+    ends.sort_unstable();
+    let nexts = ends.iter().skip(1).map(|(_, at, _)| *at).chain([u64::MAX]);
+    let spans = ends.iter().zip(nexts);
+    spans
+        .filter(|((_, _, took), _)| *took >= 1000)
+        .map(|((_, at, _), next)| (*at, next))
+        .collect()
+}
+
+/// When it was both.
+fn both(some: &[(u64, u64)], others: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let pairs = some
+        .iter()
+        .flat_map(|one| others.iter().map(move |other| (one, other)));
+    pairs
+        .map(|(one, other)| (one.0.max(other.0), one.1.min(other.1)))
+        .filter(|(begin, end)| begin < end)
+        .collect()
 }
 
 /// When as many requests of a kind were in flight as may be.
