@@ -52,6 +52,28 @@ async fn the_head_of_a_request_is_bounded() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn who_asks_before_sending_too_much_is_refused_without_sending_it() -> Result<()> {
+    let setup = Setup::new()?;
+    let service = setup.start(&[]).await?;
+    let team = service.team("acme").await?;
+    for (length, answer) in [(100, "HTTP/1.1 100"), (9_000_000, "HTTP/1.1 413")] {
+        let mut client = TcpStream::connect(service.address()).await?;
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\
+             expect: 100-continue\r\n\r\n",
+            team.key()
+        );
+        client.write_all(head.as_bytes()).await?;
+        let mut answered = [0; 12];
+        let read = client.read_exact(&mut answered);
+        tokio::time::timeout(Duration::from_secs(5), read).await??;
+        assert_eq!(std::str::from_utf8(&answered)?, answer);
+    }
+    Ok(())
+}
+
 /// A huge page of which a little is touched would be in use as a whole.
 #[cfg(target_os = "linux")]
 #[tokio::test]

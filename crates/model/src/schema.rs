@@ -73,6 +73,9 @@ impl Schema {
     }
 }
 
+/// The pattern by which the catalog asks for a time in UTC.
+const UTC: &str = "(Z|z|[+-]00:00)$";
+
 fn explain(problem: &ValidationError<'_>) -> Mismatch {
     let mut pointer = problem.instance_path().as_str().to_owned();
     let found = found(problem.instance());
@@ -87,6 +90,12 @@ fn explain(problem: &ValidationError<'_>) -> Mismatch {
         }
         Kind::Type { kind } => format!("expected {}, found {found}", types(kind)),
         Kind::Format { format } => format!("expected {}, found another string", example_of(format)),
+        Kind::Pattern { pattern } if pattern == UTC => {
+            format!(
+                "expected {} in UTC, found another string",
+                example_of("date-time")
+            )
+        }
         Kind::Pattern { pattern } => {
             format!("expected a string that matches {pattern}, found another string")
         }
@@ -178,6 +187,14 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn every_pattern_of_the_catalog_is_the_one_that_is_told_in_words() {
+        let catalog = include_str!("../catalog.json");
+        let patterns = catalog.matches("\"pattern\"").count();
+        let of_utc = catalog.matches(&format!("\"pattern\": \"{UTC}\"")).count();
+        assert!(patterns > 0 && patterns == of_utc, "{patterns}, {of_utc}");
+    }
+
+    #[test]
     fn a_broken_rule_is_told_with_its_place_in_words() {
         for (schema, value, pointer, expected) in [
             (
@@ -227,6 +244,18 @@ mod tests {
                 json!("today"),
                 "",
                 "expected an ISO 8601 time such as 2026-04-01T12:00:00Z, found another string",
+            ),
+            (
+                json!({"pattern": UTC, "format": "date-time"}),
+                json!("2026-04-01T12:00:00+02:00"),
+                "",
+                "expected an ISO 8601 time such as 2026-04-01T12:00:00Z in UTC, found another string",
+            ),
+            (
+                json!({"pattern": UTC, "format": "date-time"}),
+                json!("today"),
+                "",
+                "expected an ISO 8601 time such as 2026-04-01T12:00:00Z in UTC, found another string",
             ),
             (
                 json!({"pattern": "^a+$"}),

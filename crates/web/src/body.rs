@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, EXPECT};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -41,7 +41,7 @@ impl<const MAX: usize> FromRequest<App> for RawJson<MAX> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let says_json = says_json(&request);
-        let bytes = app.room.read(request.into_body(), MAX).await?;
+        let bytes = read(request, app, MAX).await?;
         if !says_json {
             return Err(Problem::UnsupportedMediaType);
         }
@@ -63,7 +63,7 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let says_json = says_json(&request);
-        let bytes = app.room.read(request.into_body(), BODY_MAX).await?;
+        let bytes = read(request, app, BODY_MAX).await?;
         let absent = bytes.is_empty() || (says_json && bytes.trim_ascii() == b"null");
         match (absent, says_json) {
             (true, _) => parse(b"{}").map(Self),
@@ -71,6 +71,22 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
             (false, false) => Err(Problem::UnsupportedMediaType),
         }
     }
+}
+
+/// A request's body. A client that asks before it sends (RFC 9110, section 10.1.1) learns without sending it that its
+/// body is too large; any other may not read an answer before it has sent all.
+async fn read(request: Request, app: &App, max: usize) -> Result<Bytes, Problem> {
+    let asks = request.headers().contains_key(EXPECT);
+    let body = request.into_body();
+    if asks && is_larger(&body, max) {
+        return Err(Problem::too_large(max));
+    }
+    app.room.read(body, max).await
+}
+
+/// Whether a body says so itself.
+fn is_larger(body: &Body, max: usize) -> bool {
+    body.size_hint().lower() > max as u64
 }
 
 /// Whether the content type is `application/json`; of its parameters only `charset=utf-8` may be.
@@ -127,14 +143,17 @@ impl Room {
     /// The whole body, at most `max` bytes, whatever its declared length says. It has its room
     /// until the last copy of it is dropped.
     pub(crate) async fn read(&self, body: Body, max: usize) -> Result<Bytes, Problem> {
-        tokio::time::timeout(READ_MAX, self.read_all(body, max))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Problem::InvalidRequest(format!(
+        let larger = is_larger(&body, max);
+        let read = tokio::time::timeout(READ_MAX, self.read_all(body, max)).await;
+        read.unwrap_or_else(|_| {
+            Err(match larger {
+                true => Problem::too_large(max),
+                false => Problem::InvalidRequest(format!(
                     "The body did not arrive within {} s; send it faster, or in smaller parts.",
                     READ_MAX.as_secs()
-                )))
+                )),
             })
+        })
     }
 
     /// What is refused is still read, and dropped, up to [`DRAINED_MAX`].
@@ -217,6 +236,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let pointer = pointer(error.path());
         let expected = error.into_inner().to_string();
+        // Serde's words for what JSON calls otherwise.
+        let expected = expected
+            .replace("expected a sequence", "expected an array")
+            .replace("expected a map", "expected an object");
         // Both may repeat what the client sent, at any length.
         Problem::payload(shortened(&pointer), shortened(&expected))
     })
@@ -358,6 +381,35 @@ mod tests {
         );
         assert_eq!(begun.elapsed(), READ_MAX);
         assert_eq!(room.0.available_permits(), ROOM / ROOM_UNIT);
+    }
+
+    /// A body of a known length that never comes.
+    struct Withheld(u64);
+
+    impl http_body::Body for Withheld {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+            std::task::Poll::Pending
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(self.0)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_says_it_is_too_large_is_refused_as_that_though_it_does_not_come() {
+        for (length, too_large) in [(BODY_MAX, false), (BODY_MAX + 1, true)] {
+            let body = Body::new(Withheld(length as u64));
+            let refused = Room::default().read(body, BODY_MAX).await.unwrap_err();
+            let found = matches!(refused, Problem::PayloadTooLarge(_));
+            assert_eq!(found, too_large, "{length}: {refused:?}");
+        }
     }
 
     #[test]
