@@ -42,5 +42,5 @@ pub use service::{Endpoint, OPERATOR_KEY, Service, Setup, Start};
 pub use setting::setting;
 pub use steady::{Latency, Steady};
 pub use storm::{Storm, assert_arrived, assert_kept};
-pub use usage::Usage;
+pub use usage::{Peak, Usage};
 pub use wait::{eventually, eventually_within};

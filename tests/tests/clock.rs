@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use model::time::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use vk_tests::{
@@ -385,6 +386,46 @@ async fn retention_by_a_stepped_clock_takes_what_is_finished_and_old_by_it_and_n
     .await;
     for event in [&new, &newest] {
         assert_eq!(status(&operator, event).await?, 200);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_overlap_of_secrets_and_a_key_end_by_the_clock_on_the_wall() -> Result<()> {
+    let mut scene = Scene::new().await?;
+    let service = scene.start(&[]).await?;
+    let team = service.team("acme").await?;
+    let endpoint = team.endpoint(&scene.inbox.url(), &[]).await?;
+    let path = format!("/v1/webhook-endpoints/{}", endpoint.id);
+    let overlap = json!({"expireOldAfterSeconds": 2 * HOUR});
+    let rotate = format!("{path}/rotate-secret");
+    team.call("POST", &rotate, &overlap, 200).await?;
+    let end = Timestamp::from_millis((scene.clock.now() + 2 * HOUR) * 1000);
+    let key = json!({"name": "expires", "scopes": ["read"], "expiresAt": end.to_string()});
+    let keys = "/v1/teams/acme/api-keys";
+    let made = service.operator().call("POST", keys, &key, 201).await?;
+    let key = text(made.data(), "key")?;
+
+    // Each from where the one before led to.
+    let steps = [
+        (HOUR, true),
+        (-MONTH, true),
+        (MONTH, true),
+        (2 * HOUR, false),
+        (-2 * HOUR, true),
+    ];
+    for (number, (step, in_use)) in steps.into_iter().enumerate() {
+        let told = format!("step {number}, of {step} s");
+        scene.clock.step(step)?;
+        let headers = [("x-api-key", key.as_str())];
+        let shown = service.stranger().send("GET", &path, &headers, "").await?;
+        assert_eq!(shown.status == 200, in_use, "{told}: {}", shown.text);
+        scene.publish(&service).await?;
+        let arrival = scene.inbox.wait_for(number + 1).await.remove(number);
+        let next = arrival.header("x-vantagekit-signature-next");
+        assert_eq!(!next.is_empty(), in_use, "{told}");
+        let old = verify_at(&arrival, &endpoint.secret, scene.clock.now());
+        assert_eq!(old.is_ok(), in_use, "{told}: {old:?}");
     }
     Ok(())
 }

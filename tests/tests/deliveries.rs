@@ -423,7 +423,8 @@ async fn a_rotation_signs_with_both_secrets_until_the_old_one_expires() -> Resul
 
 #[tokio::test]
 async fn paused_holds_disabled_makes_none_and_deletion_cancels() -> Result<()> {
-    let rig = rig(&["--retry-schedule", "30s"]).await?;
+    let wait = Duration::from_secs(2);
+    let rig = rig(&["--retry-schedule", "2s,30s"]).await?;
     assert_eq!(
         rig.patch(json!({"paused": true})).await?["status"],
         "paused"
@@ -459,6 +460,16 @@ async fn paused_holds_disabled_makes_none_and_deletion_cancels() -> Result<()> {
     rig.inbox.always(Answer::status(500));
     let owed = rig.publish().await?;
     rig.settled(&owed, "retrying").await?;
+    rig.patch(json!({"disabled": true})).await?;
+    rig.settled(&owed, "held").await?;
+    tokio::time::sleep(wait + Duration::from_secs(1)).await;
+    assert_eq!(rig.inbox.count(), 3, "no retry is made while disabled");
+    rig.patch(json!({"disabled": false})).await?;
+    let again = rig.inbox.wait_for(4).await.remove(3);
+    let retrying = rig.settled(&owed, "retrying").await?;
+    assert_eq!(retrying["attemptCount"], 2);
+    assert_eq!(again.header("x-vantagekit-delivery"), retrying["id"]);
+
     let path = format!("/v1/webhook-endpoints/{}", rig.endpoint.id);
     rig.team.call("DELETE", &path, &Value::Null, 204).await?;
     rig.settled(&owed, "canceled").await?;

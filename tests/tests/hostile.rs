@@ -1,6 +1,6 @@
 //! Every hostile receiver at once, through the real binary and in real time: the log says what each
-//! deserves, its place is free again in time, memory stays flat, and a healthy neighbour does not
-//! notice.
+//! deserves, its place is free again in time, memory stays flat from round to round and low meanwhile, and a
+//! healthy neighbour does not notice.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use hostile::{DEADLINE, Script, Street, Takes};
 use model::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use vk_tests::{Api, QUERY, Setup, Steady, Usage, eventually_within};
+use vk_tests::{Api, Peak, QUERY, Setup, Steady, Usage, eventually_within};
 
 /// The types of events that the receivers want, by what they need.
 const SLOW: &str = "deal_room.created";
@@ -66,16 +66,33 @@ async fn every_hostile_receiver_comes_to_what_it_deserves_and_harms_nobody() -> 
     let mut second = vec![publish(&team, ALONE).await?];
     tried(&team, &first).await;
     tried(&team, &second).await;
-    for event_type in [LARGE, SLOW].into_iter().chain(QUICK) {
+    let before = Usage::of(&service).await?;
+    let peak = Peak::of(&service)?;
+    // Of these the second waits for the first to free the place, and is beside all that is quick in its turn.
+    for event_type in [LARGE, SLOW] {
         first.push(publish(&team, event_type).await?);
         second.push(publish(&team, event_type).await?);
         tokio::time::sleep(APART).await;
     }
+    for event_type in QUICK {
+        first.push(publish(&team, event_type).await?);
+        tokio::time::sleep(APART).await;
+    }
     tried(&team, &first).await;
     let after_one = Usage::of(&service).await?;
+    // Not before: it would be over by now, and none of what is quick in the comparison.
+    for event_type in QUICK {
+        second.push(publish(&team, event_type).await?);
+        tokio::time::sleep(APART).await;
+    }
     tried(&team, &second).await;
     let after_two = Usage::of(&service).await?;
+    let most = peak.memory();
     let latency = steady.stop().await?;
+    println!(
+        "before {before:?}, after one round {after_one:?}, after two {after_two:?}, at most {most} MB, healthy \
+         {latency:?}"
+    );
 
     let mut slips = vec![];
     for events in first.into_iter().zip(second) {
@@ -92,9 +109,10 @@ async fn every_hostile_receiver_comes_to_what_it_deserves_and_harms_nobody() -> 
         let script = receiver.script();
         assert!(receiver.requests() <= 2, "{}", script.name);
     }
-    println!("after one round {after_one:?}, after two {after_two:?}, healthy {latency:?}");
     let grown = after_two.memory - after_one.memory;
     assert!(grown < 8.0, "memory has grown by {grown} MB");
+    let held = most - before.memory;
+    assert!(held < 24.0, "{held} MB were held at once");
     assert!(latency.count > 200, "{latency:?}");
     // The machine is busy with all these handshakes at once, on both sides; the service is not.
     assert!(latency.p50 < Duration::from_millis(100), "{latency:?}");
@@ -157,7 +175,7 @@ async fn tried(team: &Api, events: &[String]) {
     .await;
 }
 
-/// What is not in the log as it should be, of events that were published at once, in their order.
+/// What is not in the log as it should be, of events that the same endpoints wanted, in their order.
 async fn judge(
     team: &Api,
     scripts: &HashMap<String, Script>,
@@ -179,8 +197,10 @@ async fn judge(
             }
             let start = moment(attempt, "startedAt")?;
             if let Some(before) = begun.insert(endpoint, start) {
-                let after = start.since(before);
-                if after > DEADLINE + SLACK {
+                let published = moment(&delivery, "createdAt")?;
+                let by = before.after(DEADLINE + SLACK).max(published.after(AT_ONCE));
+                if start > by {
+                    let after = start.since(before);
                     say(format!("the place was free after {after:?} only"));
                 }
             }

@@ -1,7 +1,8 @@
 //! Hides which checks there are and how their results are added up.
 //!
 //! Every check runs, also after one has failed, so that one run shows all there is to mend. A
-//! check that lacks something installs it or fails naming it; none is ever skipped.
+//! check that lacks something installs it or fails naming it. But for one none is ever skipped: the
+//! advisories, where RustSec's database cannot be fetched, are left out, and the end of the run says so.
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;

@@ -6,7 +6,7 @@
 //! Whatever is a team's is shown and changed for callers of the API by verbs that take the team
 //! first: another team's is to them as if it were not there. (`accept` takes the endpoints as the
 //! engine found them for that team.) The other verbs ask for no team, and their callers see to it who
-//! may: the operator's (`teams`, `create_team`, the operator's key), tokens (who shows one learns
+//! may: the operator's (`teams`, `deleted_team`, `create_team`, the operator's key), tokens (who shows one learns
 //! whose it is), and what is done for all teams (`load`, `due`, `settle`, `touch_keys`, `backlog`,
 //! `sweep` and their like).
 //!

@@ -21,6 +21,10 @@ pub(crate) const LIVING: &str = concat!(columns!(), "ORDER BY id");
 const PAGE: &str = concat!(columns!(), "ORDER BY id LIMIT $1 OFFSET $2");
 const ONE: &str = concat!(columns!(), "AND id = $1");
 const TOTAL: &str = "SELECT count(*) FROM teams WHERE deleted_at IS NULL";
+/// Of several the one that was deleted last.
+const DELETED: &str = "\
+    SELECT id FROM teams WHERE external_id = $1 AND deleted_at IS NOT NULL \
+    ORDER BY deleted_at DESC LIMIT 1";
 /// Changes no row where a living team has the external id.
 const INSERT: &str = "\
     INSERT INTO teams (id, external_id, name, plan, updated_at) VALUES ($1, $2, $3, $4, $5) \
@@ -155,6 +159,12 @@ impl Store {
             decode,
         )
         .await
+    }
+
+    /// The team that had this external id and was deleted, until nothing of it is left.
+    pub async fn deleted_team(&self, external_id: &str) -> Result<Option<TeamId>, StoreError> {
+        let query = Query::new(DELETED, [external_id.to_owned().into()]);
+        self.read_one(query).await?.first(Columns::id)
     }
 }
 

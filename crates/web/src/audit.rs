@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
-use crate::authority::TeamRead;
+use crate::authority::AuditRead;
 use crate::problem::Problem;
 use crate::query::{self, PER_PAGE, Query};
 use crate::render::{self, Id, Log, Moment};
@@ -141,19 +141,22 @@ impl FromRequestParts<App> for LogQuery {
 }
 
 /// List who changed which endpoint, secret, key or the team itself, newest first.
+///
+/// With the operator's key also of a team that was deleted: for an hour at least, and as long as one of its events is
+/// kept, unless another team has its id by then.
 #[utoipa::path(get, path = "/v1/audit-log", tag = "Audit log", operation_id = "listAuditLog",
     params(LogParameters),
     responses((status = 200, description = "A page of the audit log.", body = Log<EntryView>))
 )]
 async fn list(
-    reader: TeamRead,
+    AuditRead(team): AuditRead,
     State(app): State<App>,
     query: LogQuery,
 ) -> Result<Response, Problem> {
     let store = app.engine.store();
     let codec = store.codec();
     let limit = query.per_page + 1;
-    let mut entries = store.audit_log(reader.id(), query.before, limit).await?;
+    let mut entries = store.audit_log(team, query.before, limit).await?;
     let next = query::cut_page(&mut entries, query.per_page, codec, |entry| entry.id);
     let entries = entries.into_iter().map(|entry| EntryView::of(entry, codec));
     Ok(render::log(entries.collect(), query.per_page, next))

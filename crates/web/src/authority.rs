@@ -124,6 +124,27 @@ impl<R: Right> FromRequestParts<App> for Authorised<R> {
     }
 }
 
+/// Proof that the caller may read a team's audit log: as [`TeamRead`], and the operator also that of a team that was
+/// deleted.
+pub(crate) struct AuditRead(pub(crate) TeamId);
+
+impl FromRequestParts<App> for AuditRead {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        match TeamRead::from_request_parts(parts, app).await {
+            // Whoever bears a team's key has a team: this is the operator.
+            Err(Problem::NotFound) => {
+                let name = parts.headers.get(TEAM).and_then(|name| name.to_str().ok());
+                let store = app.engine.store();
+                let deleted = store.deleted_team(name.unwrap_or_default()).await?;
+                deleted.map(Self).ok_or(Problem::NotFound)
+            }
+            reader => Ok(Self(reader?.id())),
+        }
+    }
+}
+
 fn require_scope(has: bool, scope: Scope) -> Result<(), Problem> {
     if has {
         return Ok(());

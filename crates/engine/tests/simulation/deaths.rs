@@ -9,7 +9,7 @@ use crate::habit::Habit;
 use crate::plan::{Act, Item, Limits, PlacePlan, Plan, Step, TYPES, What};
 use crate::process::live;
 use crate::seeds::{Outcome, live_all, number, try_to_live};
-use crate::world::Death;
+use crate::world::{Death, Story};
 
 /// Somebody publishes, receivers take, fail and refuse, and everything that can be done by hand is done while
 /// there is something in flight.
@@ -94,16 +94,16 @@ fn a_death_before_or_after_any_commit_loses_nothing() {
     if let Some(commit) = number("VK_SIMULATION_DEATH") {
         // An odd number is a death after the commit of its half.
         let death = death(commit);
-        match try_to_live(|| live(scenario(), Some(death), true)) {
+        match try_to_live(|| live(scenario(), Some(death), Story::Printed)) {
             Ok(figures) => return println!("{figures}"),
             Err(laws) => panic!("a death {death:?} breaks the laws:\n{laws}"),
         }
     }
-    let whole = try_to_live(|| live(scenario(), None, false));
+    let whole = try_to_live(|| live(scenario(), None, Story::Untold));
     let whole = whole.unwrap_or_else(|laws| panic!("without a death the laws are broken:\n{laws}"));
     let deaths = 2..2 * (whole.commits + 1);
     let Outcome { figures, broken } = live_all(deaths, Duration::MAX, |number| {
-        live(scenario(), Some(death(number)), false)
+        live(scenario(), Some(death(number)), Story::Untold)
     });
     println!("{figures}, in {} s", began.elapsed().as_secs());
     let told = broken.iter().map(|(number, laws)| {

@@ -154,6 +154,7 @@ impl Disk {
         }
         self.world.alive().await;
         let done = at_once(self.driver.commit(line, unit));
+        self.world.tell(&format_args!("commit {number}: {done:?}"));
         if death == Some(Death::After(number)) {
             self.world.die();
         }

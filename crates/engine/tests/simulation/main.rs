@@ -8,8 +8,9 @@
 //!
 //! A seed fixes the plan, how receivers answer, how long each operation of the store takes, which one fails, and
 //! so in which order everything goes on: the runtime has one thread, the store is waited for on the spot, and
-//! time goes by only where somebody waits for it. It does not fix the secrets and the order in which a few maps
-//! are gone through, which decide nothing but, now and then, who of several comes first.
+//! time goes by only where somebody waits for it. It does not fix the secrets, the order in which a few maps are
+//! gone through, and which of several branches a task that waits for them looks at first: a test compares worlds
+//! that were lived through twice, step by step, and sees no difference by these.
 
 // A test and its rig fail by panicking.
 #![allow(clippy::unwrap_used)]

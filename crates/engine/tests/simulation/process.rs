@@ -16,7 +16,7 @@ use crate::people;
 use crate::plan::{Plan, Trouble, What};
 use crate::shared::keyring;
 use crate::wire::Wires;
-use crate::world::{Death, ProcessClock, World};
+use crate::world::{Death, ProcessClock, Story, World};
 
 /// How long a world may take to come to rest after its last step.
 const PATIENCE: u64 = 6 * 3600 * 1000;
@@ -40,11 +40,13 @@ enum End {
 pub(crate) struct Life {
     pub(crate) violations: Vec<String>,
     pub(crate) figures: Figures,
+    /// All that happened, where it is kept.
+    pub(crate) story: Vec<String>,
 }
 
 /// Lives a whole world through.
-pub(crate) fn live(plan: Plan, death: Option<Death>, talks: bool) -> Life {
-    let world = World::new(plan, death, talks);
+pub(crate) fn live(plan: Plan, death: Option<Death>, story: Story) -> Life {
+    let world = World::new(plan, death, story);
     let mut at_rest = false;
     disk::make(&world.file(0));
     loop {
@@ -68,6 +70,7 @@ pub(crate) fn live(plan: Plan, death: Option<Death>, talks: bool) -> Life {
     Life {
         violations: world.violations(),
         figures,
+        story: world.story(),
     }
 }
 

@@ -35,8 +35,14 @@ pub(crate) struct World {
     died: Notify,
     /// A task of the test's own panicked.
     panicked: Arc<AtomicBool>,
-    /// Whether every step is told.
-    talks: bool,
+    story: Story,
+}
+
+/// What becomes of all that happens in a world, step by step.
+pub(crate) enum Story {
+    Untold,
+    Printed,
+    Kept(Mutex<Vec<String>>),
 }
 
 /// At which commit the process dies, counted from 1 over the whole life of a world.
@@ -122,7 +128,7 @@ pub(crate) fn millis(span: Duration) -> u64 {
 }
 
 impl World {
-    pub(crate) fn new(plan: Plan, death: Option<Death>, talks: bool) -> Arc<Self> {
+    pub(crate) fn new(plan: Plan, death: Option<Death>, story: Story) -> Arc<Self> {
         let dice = Random::new(plan.seed ^ 0xD15C);
         let state = State {
             base: 0,
@@ -152,7 +158,7 @@ impl World {
             dead: AtomicBool::new(false),
             died: Notify::new(),
             panicked: Arc::default(),
-            talks,
+            story,
         })
     }
 
@@ -188,8 +194,19 @@ impl World {
 
     /// Says what happens, where somebody listens.
     pub(crate) fn tell(&self, what: &dyn Display) {
-        if self.talks {
-            println!("{:>12.3} s  {what}", self.now() as f64 / 1000.0);
+        let line = || format!("{:>12.3} s  {what}", self.now() as f64 / 1000.0);
+        match &self.story {
+            Story::Untold => {}
+            Story::Printed => println!("{}", line()),
+            Story::Kept(lines) => lines.lock().unwrap().push(line()),
+        }
+    }
+
+    /// What has happened, where it is kept.
+    pub(crate) fn story(&self) -> Vec<String> {
+        match &self.story {
+            Story::Untold | Story::Printed => Vec::new(),
+            Story::Kept(lines) => lines.lock().unwrap().clone(),
         }
     }
 

@@ -177,3 +177,62 @@ fn converse(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::serve::Service;
+    use crate::serve::tests::{Folder, settings};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const BEGINNING: &[u8] = b"GET /healthz HTTP/1.1\r\nconnection: close\r\nhost: x";
+
+    #[tokio::test]
+    async fn a_head_that_does_not_end_is_given_up_and_a_slow_one_is_not() {
+        let folder = Folder::new("door");
+        let service = Service::start(&settings(&folder), None).await.unwrap();
+        // Time goes by where all wait.
+        tokio::time::pause();
+        for (beginning, drips) in [(&b""[..], false), (BEGINNING, false), (BEGINNING, true)] {
+            let client = TcpStream::connect(service.address()).await.unwrap();
+            let begun = Instant::now();
+            let (mut reader, mut writer) = client.into_split();
+            let write = async {
+                writer.write_all(beginning).await.unwrap();
+                loop {
+                    sleep(10 * SECOND).await;
+                    if drips {
+                        // The reader learns of its end, too.
+                        let _ = writer.write_all(b"x").await;
+                    }
+                }
+            };
+            let mut answer = Vec::new();
+            tokio::select! {
+                // A reset is an end as well.
+                _ = reader.read_to_end(&mut answer) => {}
+                _ = write => {}
+                () = sleep(2 * HEAD_TIMEOUT) => {}
+            }
+            let told = String::from_utf8_lossy(beginning);
+            assert!(!answer.starts_with(b"HTTP/1.1 2"), "{told:?}, {drips}");
+            let waited = begun.elapsed();
+            // Some time may go by while the system passes on what was written.
+            let due = HEAD_TIMEOUT..HEAD_TIMEOUT * 3 / 2;
+            assert!(due.contains(&waited), "{told:?}, {drips}: {waited:?}");
+        }
+
+        let mut client = TcpStream::connect(service.address()).await.unwrap();
+        client.write_all(BEGINNING).await.unwrap();
+        sleep(HEAD_TIMEOUT / 2).await;
+        client.write_all(b"\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        tokio::time::resume();
+        service.stop().await;
+    }
+}

@@ -278,7 +278,45 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::config::{self, Given};
+
+    /// A folder that goes when the test ends.
+    pub(super) struct Folder(PathBuf);
+
+    impl Folder {
+        pub(super) fn new(name: &str) -> Self {
+            let name = format!("vk-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Of a service whose store is in there, at any free port.
+    pub(super) fn settings(folder: &Folder) -> Settings {
+        let set = |key, value: String| (key, vec![value]);
+        let given = Given {
+            config: None,
+            values: vec![
+                set("listen", "127.0.0.1:0".into()),
+                set("dns_server", "127.0.0.1:9".into()),
+                set(
+                    "database_url",
+                    format!("sqlite:{}/store.db", folder.0.display()),
+                ),
+            ],
+        };
+        config::load(&given, std::iter::empty()).unwrap()
+    }
 
     #[test]
     fn links_start_with_the_listening_address_where_it_is_one() {

@@ -86,41 +86,13 @@ impl OperatorKey {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::config::{self, Given, Settings};
     use crate::serve::Service;
-
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn settings(folder: &Folder) -> Settings {
-        let set = |key, value: String| (key, vec![value]);
-        let given = Given {
-            config: None,
-            values: vec![
-                set("listen", "127.0.0.1:0".into()),
-                set("dns_server", "127.0.0.1:9".into()),
-                set(
-                    "database_url",
-                    format!("sqlite:{}/store.db", folder.0.display()),
-                ),
-            ],
-        };
-        config::load(&given, std::iter::empty()).unwrap()
-    }
+    use crate::serve::tests::{Folder, settings};
 
     #[tokio::test]
     async fn a_key_from_the_environment_retires_the_one_before() {
-        let name = format!("vk-operator-{}", std::process::id());
-        let folder = Folder(std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&folder.0).unwrap();
+        let folder = Folder::new("operator");
         let settings = settings(&folder);
         let first = Service::start(&settings, None).await.unwrap();
         let OperatorKey::New(made) = first.operator_key() else {

@@ -1,9 +1,12 @@
 //! Who changed what by hand is remembered, with the change and without secrets, and shown to the team alone.
 
+use std::time::Duration;
+
 use http::StatusCode;
+use model::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::rig::{ADMIN, Rig};
+use crate::rig::{ADMIN, Rig, START};
 
 /// The entries, newest first, as "actor action field: from > to, …".
 fn lines(answer: &Value) -> Vec<String> {
@@ -151,4 +154,44 @@ async fn the_log_comes_in_pages_and_is_the_team_s_alone() {
             .key(&team.key);
         call.send().await.assert_error(400, "invalid_request");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_deleted_a_team_is_told_to_the_operator_until_nothing_of_it_is_left() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    rig.team("other").await;
+    let read = |team: &str| {
+        let call = rig.call("GET", "/v1/audit-log").key(ADMIN).team(team);
+        call.send()
+    };
+    let deleted = rig.call("DELETE", "/v1/teams/acme").key(ADMIN).send().await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+
+    let answer = read("acme").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let told = lines(&answer.json());
+    assert_eq!(told[0], "operator team.deleted ");
+    assert_eq!(answer.json()["data"][0]["at"], START);
+    assert_eq!(told.len(), 3, "{told:?}");
+    let call = rig.call("GET", "/v1/audit-log").key(&team.key);
+    call.send().await.assert_error(401, "unauthorized");
+    let elsewhere = rig.call("GET", "/v1/events").key(ADMIN).team("acme");
+    elsewhere.send().await.assert_error(404, "not_found");
+    read("nobody").await.assert_error(404, "not_found");
+
+    rig.team("acme").await;
+    let told = lines(&read("acme").await.json());
+    assert_eq!(told.len(), 2, "another team's, and only its: {told:?}");
+    let deleted = rig.call("DELETE", "/v1/teams/acme").key(ADMIN).send().await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    let now = Timestamp::parse_iso(START).unwrap();
+    let sweep = async |after| {
+        let now = now.after(Duration::from_secs(after));
+        while rig.engine.store().sweep(now, None, 100).await.unwrap() > 0 {}
+    };
+    sweep(3600).await;
+    assert_eq!(read("acme").await.status, StatusCode::OK);
+    sweep(3602).await;
+    read("acme").await.assert_error(404, "not_found");
 }

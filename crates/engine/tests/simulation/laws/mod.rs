@@ -88,11 +88,25 @@ impl Books {
         }
         books
     }
+
+    /// Tells where each delivery stands, and what is recorded of each attempt.
+    fn tell(&self, world: &World) {
+        let mut ids: Vec<_> = self.deliveries.keys().collect();
+        ids.sort();
+        for id in ids {
+            let (delivery, attempts) = &self.deliveries[id];
+            world.tell(&format_args!("{delivery:?}"));
+            for attempt in attempts {
+                world.tell(&format_args!("{attempt:?}"));
+            }
+        }
+    }
 }
 
 /// Holds a world at rest against all laws.
 pub(crate) fn check(world: &World, engine: &Engine) {
     let mut books = Books::read(world, engine);
+    books.tell(world);
     let mut wrong = Vec::new();
     {
         let state = &*world.lock();

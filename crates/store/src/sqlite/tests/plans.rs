@@ -127,6 +127,7 @@ async fn use_everything(store: &Store) {
         .unwrap();
     let before = store.audit_log(team, None, 10).await.unwrap();
     store.audit_log(team, Some(before[0].id), 10).await.unwrap();
+    store.deleted_team("nobody").await.unwrap();
     store.set_operator_key(KeyHash([0; 32])).await.unwrap();
     store.operator_key().await.unwrap();
     store
