@@ -88,13 +88,13 @@ pub(crate) enum Excess {
 }
 
 impl Connection {
-    /// Begins HTTP/1.1 on `wire`.
+    /// Begins HTTP/1.1 on `wire`, whose socket counts with `gauge`.
     pub(crate) async fn open(
         wire: Wire,
+        gauge: Arc<Gauge>,
         url: &ReceiverUrl,
         remote: SocketAddr,
     ) -> Result<Self, hyper::Error> {
-        let gauge = Arc::new(Gauge::default());
         let stream = TokioIo::new(Stream::new(wire, gauge.clone()));
         // hyper takes 100 header fields at most unless it is told another number, and is slower at
         // each response once it is told one. A test holds it to that.
@@ -293,6 +293,7 @@ mod tests {
     use super::*;
     use crate::failure;
     use crate::policy::Policy;
+    use crate::stream::Socket;
 
     #[tokio::test]
     async fn a_receiver_that_speaks_before_it_is_asked_is_no_http_server() {
@@ -308,9 +309,10 @@ mod tests {
             let (mut peer, _) = listener.accept().await.unwrap();
             peer.write_all(banner.as_bytes()).await.unwrap();
             tcp.readable().await.unwrap();
-            let mut connection = Connection::open(Wire::Plain(Box::new(tcp)), &url, address)
-                .await
-                .unwrap();
+            let gauge = Arc::new(Gauge::default());
+            let wire = Wire::Plain(Socket::new(Box::new(tcp), gauge.clone()));
+            let opened = Connection::open(wire, gauge, &url, address).await;
+            let mut connection = opened.unwrap();
             let mut received = Received::default();
             let request = Request {
                 url: &url,

@@ -199,7 +199,7 @@ impl Authority {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let versions = match twist {
             Twist::Tls12 | Twist::ClientCertificate12 => &[&TLS12][..],
-            Twist::ClientCertificate13 => &[&TLS13],
+            Twist::ClientCertificate13 | Twist::Tickets(_) => &[&TLS13],
             _ => &[&TLS13, &TLS12],
         };
         let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -221,6 +221,9 @@ impl Authority {
         let mut config = builder.with_cert_resolver(Arc::new(identity));
         if twist == Twist::H2Only {
             config.alpn_protocols = vec![b"h2".to_vec()];
+        }
+        if let Twist::Tickets(count) = twist {
+            config.send_tls13_tickets = count;
         }
         // So that records can be made that rustls does not make.
         config.enable_secret_extraction = true;

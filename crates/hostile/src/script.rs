@@ -58,6 +58,8 @@ pub enum Twist {
     ClientCertificate12,
     /// It demands a client certificate, in TLS 1.3.
     ClientCertificate13,
+    /// It sends so many session tickets, in TLS 1.3.
+    Tickets(usize),
     /// It says nothing more after so many bytes.
     SilentAfter(usize),
     /// It begins its handshake late.
@@ -119,6 +121,8 @@ pub enum Step {
         /// Whether they say what they hold none of.
         typed: bool,
     },
+    /// Under TLS 1.3: sends session tickets for ever.
+    Tickets,
     /// In place of TLS: asks for another hello so many times, each time with a key of another group.
     HelloRetries(usize),
 }

@@ -199,6 +199,13 @@ fn twisted() -> Vec<Script> {
             Twist::Tls12,
             Expect::answer(200, "hi"),
         ),
+        (
+            "tls-tickets",
+            "it sends ten session tickets",
+            Flaw::None,
+            Twist::Tickets(10),
+            Expect::answer(200, "hi"),
+        ),
     ];
     rows.into_iter()
         .map(|(name, does, flaw, twist, expect)| {
@@ -337,9 +344,23 @@ fn raw() -> Vec<Script> {
 
 /// What goes wrong once the handshake is over is named after what it broke off.
 fn later() -> Vec<Script> {
-    use Step::{Alert, CorruptRecord, KeyUpdates, Padding, Request};
+    use Step::{Alert, CorruptRecord, KeyUpdates, Padding, Request, Tickets};
     let head = format!("{OK}content-length: 9\r\n");
     let body = format!("{head}\r\nhalf");
+    let tickets = [
+        (
+            "tls-tickets-without-end",
+            "session tickets without end instead of an answer",
+            vec![Request, Tickets],
+            ConnectionReset,
+        ),
+        (
+            "tls-tickets-without-end-in-body",
+            "session tickets without end in the body",
+            says_and(body.clone(), Tickets),
+            BodyIncomplete,
+        ),
+    ];
     let fail = |reason: Reason| match reason {
         BodyIncomplete => Expect::fail_in_body(reason),
         _ => Expect::fail(reason),
@@ -436,7 +457,10 @@ fn later() -> Vec<Script> {
             InvalidResponse,
         ),
     ];
-    rows.into_iter()
-        .map(|(name, does, steps, reason)| Script::new(name, does, steps, fail(reason)).tls())
-        .collect()
+    let script = |(name, does, steps, reason)| Script::new(name, does, steps, fail(reason)).tls();
+    let tickets = tickets.map(script).map(|mut script| {
+        script.expect = script.expect.tells("session tickets");
+        script
+    });
+    rows.into_iter().map(script).chain(tickets).collect()
 }
