@@ -40,6 +40,8 @@ pub(crate) struct Gauge {
     before_body: AtomicUsize,
     sent: AtomicBool,
     overrun: AtomicBool,
+    /// Whether the last exchange came to its end.
+    over: AtomicBool,
 }
 
 impl Gauge {
@@ -52,6 +54,12 @@ impl Gauge {
         self.in_body.store(false, Relaxed);
         self.sent.store(false, Relaxed);
         self.overrun.store(false, Relaxed);
+        self.over.store(false, Relaxed);
+    }
+
+    /// The exchange has come to its end: there is a response.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Relaxed);
     }
 
     /// The response's head is complete: what comes now is its body.
@@ -91,6 +99,11 @@ impl Gauge {
         self.interim.load(Relaxed)
     }
 
+    /// Whether the last exchange had a response, and its whole request has left.
+    fn ended_well(&self) -> bool {
+        self.over.load(Relaxed) && self.sent()
+    }
+
     fn count(&self, bytes: usize) {
         if self.asked.load(Relaxed) {
             self.received.fetch_add(bytes, Relaxed);
@@ -115,7 +128,8 @@ impl Gauge {
 #[error("more came on the wire than is read")]
 pub(crate) struct Flood;
 
-/// A connection below TLS.
+/// A connection below TLS. It is closed in order once an exchange has ended well, and else reset: the
+/// system would keep what the receiver has not read for a minute or more, for each attempt anew.
 pub(crate) struct Socket {
     tcp: Box<dyn Duplex>,
     gauge: Arc<Gauge>,
@@ -124,6 +138,14 @@ pub(crate) struct Socket {
 impl Socket {
     pub(crate) fn new(tcp: Box<dyn Duplex>, gauge: Arc<Gauge>) -> Self {
         Self { tcp, gauge }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if !self.gauge.ended_well() {
+            self.tcp.reset_when_dropped();
+        }
     }
 }
 
