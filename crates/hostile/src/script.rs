@@ -58,6 +58,10 @@ pub enum Twist {
     ClientCertificate12,
     /// It demands a client certificate, in TLS 1.3.
     ClientCertificate13,
+    /// It asks for a client certificate and goes on without one, in TLS 1.2.
+    ClientCertificateAsked12,
+    /// It asks for a client certificate and goes on without one, in TLS 1.3.
+    ClientCertificateAsked13,
     /// It sends so many session tickets, in TLS 1.3.
     Tickets(usize),
     /// It says nothing more after so many bytes.

@@ -92,6 +92,12 @@ fn certificates() -> Vec<Script> {
             "more certificates than we look at",
         ),
         (
+            "cert-crossing",
+            "six certificates come beside its own, all of the root's name, with as many ways through them as can be",
+            Flaw::Crossing,
+            "its certificate is not valid",
+        ),
+        (
             "cert-deep-100",
             "a hundred authorities between its certificate and the root",
             Flaw::Deep(100),
@@ -184,6 +190,20 @@ fn twisted() -> Vec<Script> {
             Flaw::None,
             Twist::ClientCertificate13,
             refused("client certificate"),
+        ),
+        (
+            "tls-client-certificate-asked-1-2",
+            "it asks for a client certificate and goes on without one, in TLS 1.2",
+            Flaw::None,
+            Twist::ClientCertificateAsked12,
+            Expect::answer(200, "hi"),
+        ),
+        (
+            "tls-client-certificate-asked-1-3",
+            "it asks for a client certificate and goes on without one, in TLS 1.3",
+            Flaw::None,
+            Twist::ClientCertificateAsked13,
+            Expect::answer(200, "hi"),
         ),
         (
             "tls-silent-in-handshake",
