@@ -214,8 +214,7 @@ fn fits(script: &Script, number: usize, delivery: &Value, attempt: &Value) -> Re
     if let Some(detail) = attempt["detail"].as_str() {
         ensure!(detail.ends_with('.'), "the detail is no sentence");
         ensure!(detail.contains(expect.tells), "the detail is another");
-        let internal = ["127.", "10.0.", "169.254."];
-        let told = internal.iter().find(|address| detail.contains(**address));
+        let told = hostile::address_in(detail);
         ensure!(told.is_none(), "the detail has an internal address");
     } else {
         ensure!(expect.reason.is_none(), "there is no detail");
