@@ -21,9 +21,18 @@ pub trait Dialer: Send + Sync + 'static {
 }
 
 /// A connection as what it is to us: bytes in and bytes out.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Has the connection reset when it is dropped, instead of closed in order: whatever has not left
+    /// by then is thrown away.
+    fn reset_when_dropped(&self);
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl Duplex for TcpStream {
+    fn reset_when_dropped(&self) {
+        // It fails only where the connection is gone already.
+        let _ = self.set_zero_linger();
+    }
+}
 
 /// Connects by TCP.
 pub(crate) struct Tcp;

@@ -35,13 +35,17 @@ pub(crate) struct Connection {
     remote: SocketAddr,
     opened: Instant,
     sender: http1::SendRequest<Full<Bytes>>,
-    /// `None` once the connection has ended.
-    driver: Option<Box<Driver>>,
+    driver: Box<Driver>,
     gauge: Arc<Gauge>,
     reusable: bool,
 }
 
-type Driver = http1::Connection<TokioIo<Stream>, Full<Bytes>>;
+/// What moves the connection on. It is kept once it has ended, and with it the socket: how that is
+/// closed shows only when the exchange is over.
+struct Driver {
+    connection: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
+    ended: bool,
+}
 
 /// What has come of a response so far. It outlives the exchange that fills it, so that an exchange
 /// cut by its deadline leaves what it has read.
@@ -88,17 +92,17 @@ pub(crate) enum Excess {
 }
 
 impl Connection {
-    /// Begins HTTP/1.1 on `wire`.
+    /// Begins HTTP/1.1 on `wire`, whose socket counts with `gauge`.
     pub(crate) async fn open(
         wire: Wire,
+        gauge: Arc<Gauge>,
         url: &ReceiverUrl,
         remote: SocketAddr,
     ) -> Result<Self, hyper::Error> {
-        let gauge = Arc::new(Gauge::default());
         let stream = TokioIo::new(Stream::new(wire, gauge.clone()));
         // hyper takes 100 header fields at most unless it is told another number, and is slower at
         // each response once it is told one. A test holds it to that.
-        let (sender, driver) = http1::Builder::new()
+        let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_MAX)
             .handshake(stream)
             .await?;
@@ -107,7 +111,10 @@ impl Connection {
             remote,
             opened: Instant::now(),
             sender,
-            driver: Some(Box::new(driver)),
+            driver: Box::new(Driver {
+                connection,
+                ended: false,
+            }),
             gauge,
             reusable: false,
         })
@@ -133,8 +140,8 @@ impl Connection {
     /// since. Asks the socket, and leaves no waker behind: the next request, or what comes on the
     /// idle connection, would else wake the task that used it last.
     pub(crate) fn is_idle(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.reusable && self.driver.is_some() && self.sender.is_ready()
+        self.driver.step(&mut Context::from_waker(Waker::noop()));
+        self.reusable && !self.driver.ended && self.sender.is_ready()
     }
 
     /// Sends `request`, which is to this connection's origin, and reads the answer into `received`.
@@ -170,6 +177,7 @@ impl Connection {
         received.head = Some((head.status.as_u16(), text_of(&head.headers)));
         let ended = self.body(body, received).await?;
         self.reusable = ended && plain && self.gauge.sent();
+        self.gauge.end();
         Ok(())
     }
 
@@ -227,26 +235,20 @@ impl Connection {
         }
         Ok(true)
     }
-
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.driver, cx);
-    }
 }
 
-/// Moves the connection on; forgets (and so closes) it once it has ended. How it ended is told to
-/// whoever waits for the response.
-fn drive(driver: &mut Option<Box<Driver>>, cx: &mut Context<'_>) {
-    if let Some(running) = driver
-        && Pin::new(&mut **running).poll(cx).is_ready()
-    {
-        *driver = None;
+impl Driver {
+    /// Moves the connection on, until it has ended. How it ended is told to whoever waits for the
+    /// response.
+    fn step(&mut self, cx: &mut Context<'_>) {
+        self.ended = self.ended || Pin::new(&mut self.connection).poll(cx).is_ready();
     }
 }
 
 /// Drives the connection until `waiting` has its answer; `None` where the connection ended and
 /// left no answer.
 async fn drive_until<F: Future>(
-    driver: &mut Option<Box<Driver>>,
+    driver: &mut Driver,
     mut waiting: Pin<&mut F>,
     mut after_each_step: impl FnMut(),
 ) -> Option<F::Output> {
@@ -257,11 +259,11 @@ async fn drive_until<F: Future>(
         if let Poll::Ready(answer) = waiting.as_mut().poll(&mut silent) {
             return Poll::Ready(Some(answer));
         }
-        drive(driver, cx);
+        driver.step(cx);
         after_each_step();
         match waiting.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if driver.is_none() => Poll::Ready(None),
+            Poll::Pending if driver.ended => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     })
@@ -293,6 +295,7 @@ mod tests {
     use super::*;
     use crate::failure;
     use crate::policy::Policy;
+    use crate::stream::Socket;
 
     #[tokio::test]
     async fn a_receiver_that_speaks_before_it_is_asked_is_no_http_server() {
@@ -308,9 +311,10 @@ mod tests {
             let (mut peer, _) = listener.accept().await.unwrap();
             peer.write_all(banner.as_bytes()).await.unwrap();
             tcp.readable().await.unwrap();
-            let mut connection = Connection::open(Wire::Plain(Box::new(tcp)), &url, address)
-                .await
-                .unwrap();
+            let gauge = Arc::new(Gauge::default());
+            let wire = Wire::Plain(Socket::new(Box::new(tcp), gauge.clone()));
+            let opened = Connection::open(wire, gauge, &url, address).await;
+            let mut connection = opened.unwrap();
             let mut received = Received::default();
             let request = Request {
                 url: &url,

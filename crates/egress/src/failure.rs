@@ -14,7 +14,7 @@ use crate::exchange::Failure;
 use crate::receiver_url::{ReceiverUrl, UrlProblem};
 use crate::resolver::ResolveError;
 use crate::shortage;
-use crate::stream::Gauge;
+use crate::stream::{Flood, Gauge};
 use crate::tls::Untrusted;
 use crate::vet::Blocked;
 
@@ -138,6 +138,7 @@ pub(crate) fn unconnected(url: &ReceiverUrl, error: &io::Error) -> Failure {
 pub(crate) fn unencryptable(url: &ReceiverUrl, error: &io::Error) -> Failure {
     let (reason, what) = match tls_error(error) {
         Some(tls) => tls_meaning(tls),
+        None if is_flood(error) => (Reason::TlsHandshake, FLOOD.to_owned()),
         None if error.kind() == io::ErrorKind::UnexpectedEof => (
             Reason::TlsHandshake,
             "the connection was closed during the TLS handshake".to_owned(),
@@ -207,6 +208,8 @@ pub(crate) fn timed_out(url: &ReceiverUrl, phase: Phase, gauge: Option<&Gauge>) 
 
 const TOO_LARGE: &str = "the head of its response is larger than we read (100 headers, 64 KiB)";
 
+const FLOOD: &str = "it sent far more by TLS, such as session tickets, than a response takes";
+
 fn sentence(url: &ReceiverUrl, what: &str) -> String {
     format!("No usable response from {}: {what}.", url.host())
 }
@@ -215,6 +218,14 @@ fn http_meaning(error: Option<&hyper::Error>, gauge: &Gauge) -> (Reason, String)
     let io_error = error.and_then(|error| cause::<io::Error>(error));
     if let Some(tls) = io_error.and_then(tls_error) {
         return late_tls_meaning(tls, gauge);
+    }
+    if io_error.is_some_and(is_flood) {
+        // As of what rustls itself finds too much of.
+        let reason = match gauge.in_body() {
+            true => Reason::BodyIncomplete,
+            false => Reason::ConnectionReset,
+        };
+        return (reason, FLOOD.to_owned());
     }
     if gauge.in_body() {
         return body_meaning(error, io_error);
@@ -287,6 +298,10 @@ fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Opti
         next = error.source();
     }
     None
+}
+
+fn is_flood(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Flood>())
 }
 
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {

@@ -6,12 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
-};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::Name;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::sync::Semaphore;
 
 use crate::exchange::BoxFuture;
@@ -74,7 +72,6 @@ impl NameServers {
         options.cache_size = 0;
         options.timeout = QUERY_TIMEOUT;
         options.attempts = 1;
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.use_hosts_file = match dns_server {
             Some(_) => ResolveHosts::Never,
             None => ResolveHosts::Always,
@@ -91,10 +88,39 @@ impl NameServers {
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         let mut name = Name::from_ascii(host).map_err(|_| ResolveError::NotFound)?;
         name.set_fqdn(true);
-        match self.resolver.lookup_ip(name).await {
-            Ok(answer) => Ok(answer.iter().collect()),
-            Err(error) => Err(meaning(&error)),
+        let (v4, v6) = tokio::join!(
+            self.records(&name, RecordType::A),
+            self.records(&name, RecordType::AAAA)
+        );
+        both(v4, v6)
+    }
+
+    /// The addresses of one family; a name without any is [`ResolveError::NotFound`].
+    async fn records(&self, name: &Name, of: RecordType) -> Result<Vec<IpAddr>, ResolveError> {
+        let answer = self.resolver.lookup(name.clone(), of).await;
+        let answer = answer.map_err(|error| meaning(&error))?;
+        let addresses: Vec<IpAddr> = answer
+            .answers()
+            .iter()
+            .filter_map(|record| record.data.ip_addr())
+            .collect();
+        match addresses.is_empty() {
+            true => Err(ResolveError::NotFound),
+            false => Ok(addresses),
         }
+    }
+}
+
+/// What the answers for both families come to. One family's addresses are enough; but that there are
+/// none is known only where both answers say so.
+fn both(
+    v4: Result<Vec<IpAddr>, ResolveError>,
+    v6: Result<Vec<IpAddr>, ResolveError>,
+) -> Result<Vec<IpAddr>, ResolveError> {
+    match (v4, v6) {
+        (Ok(v4), Ok(v6)) => Ok([v4, v6].concat()),
+        (Ok(addresses), Err(_)) | (Err(_), Ok(addresses)) => Ok(addresses),
+        (Err(ResolveError::NotFound), Err(error)) | (Err(error), Err(_)) => Err(error),
     }
 }
 
@@ -105,7 +131,6 @@ impl Resolver for NameServers {
             let _turn =
                 turn.map_err(|_| ResolveError::Failed("the resolver is closed".to_owned()))?;
             match tokio::time::timeout(LOOKUP_BUDGET, self.look_up(host)).await {
-                Ok(Ok(addresses)) if addresses.is_empty() => Err(ResolveError::NotFound),
                 Ok(result) => result,
                 Err(_) => Err(ResolveError::Timeout),
             }
@@ -199,6 +224,28 @@ mod tests {
         let begun = tokio::time::Instant::now();
         assert!(servers.resolve("a.example.com").await.is_err());
         assert!(begun.elapsed() <= LOOKUP_BUDGET, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_name_is_not_found_only_where_neither_family_failed() {
+        use ResolveError::{NotFound, Timeout};
+        let failed = || ResolveError::Failed("SERVFAIL".to_owned());
+        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = (
+            vec!["192.0.2.1".parse().unwrap()],
+            vec!["2001:db8::1".parse().unwrap()],
+        );
+        for (one, other, expected) in [
+            (Err(NotFound), Err(NotFound), Err(NotFound)),
+            (Err(NotFound), Err(failed()), Err(failed())),
+            (Err(failed()), Err(NotFound), Err(failed())),
+            (Err(NotFound), Err(Timeout), Err(Timeout)),
+            (Err(Timeout), Err(failed()), Err(Timeout)),
+            (Ok(v4.clone()), Err(failed()), Ok(v4.clone())),
+            (Err(NotFound), Ok(v6.clone()), Ok(v6.clone())),
+            (Ok(v4.clone()), Ok(v6.clone()), Ok([v4, v6].concat())),
+        ] {
+            assert_eq!(both(one, other), expected);
+        }
     }
 
     #[test]

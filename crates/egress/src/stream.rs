@@ -1,5 +1,6 @@
 //! Hides the difference between a plain and an encrypted connection, and counts the bytes that
-//! HTTP reads from it: hyper itself bounds neither the number nor the bytes of 1xx answers.
+//! HTTP reads from it, and TLS below: hyper itself bounds neither the number nor the bytes of 1xx
+//! answers, nor rustls the number of session tickets.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,6 +19,9 @@ pub(crate) const HEAD_MAX: usize = 64 * 1024;
 /// byte (six on the wire), and its trailers. hyper skips zeros and spaces around a chunk's size for
 /// as long as they come.
 const BODY_WIRE_MAX: usize = 256 * 1024;
+/// How many bytes may come on the wire in one exchange, or in the handshake before the first. Above
+/// TLS less than half of it may come; the rest is room for records of a few bytes each.
+const WIRE_MAX: usize = 1 << 20;
 /// How many interim (1xx) answers may come before the response. The usual number is 0 or 1.
 pub(crate) const INTERIM_MAX: u32 = 10;
 
@@ -25,6 +29,8 @@ pub(crate) const INTERIM_MAX: u32 = 10;
 /// under hyper writes it; both live in one task, so relaxed order is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
+    /// Bytes that came on the wire: under TLS also what HTTP never sees.
+    on_wire: AtomicUsize,
     /// Bytes that came once the request was on its way: what comes before is no answer to it.
     received: AtomicUsize,
     asked: AtomicBool,
@@ -34,17 +40,26 @@ pub(crate) struct Gauge {
     before_body: AtomicUsize,
     sent: AtomicBool,
     overrun: AtomicBool,
+    /// Whether the last exchange came to its end.
+    over: AtomicBool,
 }
 
 impl Gauge {
     /// A new exchange begins.
     pub(crate) fn begin(&self) {
+        self.on_wire.store(0, Relaxed);
         self.received.store(0, Relaxed);
         self.asked.store(false, Relaxed);
         self.interim.store(0, Relaxed);
         self.in_body.store(false, Relaxed);
         self.sent.store(false, Relaxed);
         self.overrun.store(false, Relaxed);
+        self.over.store(false, Relaxed);
+    }
+
+    /// The exchange has come to its end: there is a response.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Relaxed);
     }
 
     /// The response's head is complete: what comes now is its body.
@@ -84,6 +99,11 @@ impl Gauge {
         self.interim.load(Relaxed)
     }
 
+    /// Whether the last exchange had a response, and its whole request has left.
+    fn ended_well(&self) -> bool {
+        self.over.load(Relaxed) && self.sent()
+    }
+
     fn count(&self, bytes: usize) {
         if self.asked.load(Relaxed) {
             self.received.fetch_add(bytes, Relaxed);
@@ -103,6 +123,80 @@ impl Gauge {
     }
 }
 
+/// More came on the wire than any exchange takes.
+#[derive(Debug, thiserror::Error)]
+#[error("more came on the wire than is read")]
+pub(crate) struct Flood;
+
+/// A connection below TLS. It is closed in order once an exchange has ended well, and else reset: the
+/// system would keep what the receiver has not read for a minute or more, for each attempt anew.
+pub(crate) struct Socket {
+    tcp: Box<dyn Duplex>,
+    gauge: Arc<Gauge>,
+}
+
+impl Socket {
+    pub(crate) fn new(tcp: Box<dyn Duplex>, gauge: Arc<Gauge>) -> Self {
+        Self { tcp, gauge }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if !self.gauge.ended_well() {
+            self.tcp.reset_when_dropped();
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.gauge.on_wire.load(Relaxed) >= WIRE_MAX {
+            return Poll::Ready(Err(io::Error::other(Flood)));
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        let came = buf.filled().len() - before;
+        this.gauge.on_wire.fetch_add(came, Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
 /// The bytes of one connection.
 pub(crate) struct Stream {
     wire: Wire,
@@ -112,8 +206,8 @@ pub(crate) struct Stream {
 }
 
 pub(crate) enum Wire {
-    Plain(Box<dyn Duplex>),
-    Tls(Box<TlsStream<Box<dyn Duplex>>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {

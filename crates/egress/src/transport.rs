@@ -18,7 +18,7 @@ use crate::failure::{self, Phase};
 use crate::policy::Policy;
 use crate::receiver_url::{Host, ReceiverUrl};
 use crate::resolver::{NameServers, ResolveError, Resolver};
-use crate::stream::{Gauge, Wire};
+use crate::stream::{Gauge, Socket, Wire};
 use crate::tls;
 use crate::vet::{Blocked, Vetted, vet};
 
@@ -227,21 +227,24 @@ impl Egress {
         timings.connect_ms = Some(millis_since(clock));
         let (tcp, remote) = connected.map_err(|error| failure::unconnected(url, &error))?;
         progress.remote = Some(remote);
+        let gauge = Arc::new(Gauge::default());
+        let socket = Socket::new(tcp, gauge.clone());
 
         let wire = if url.is_encrypted() {
             progress.phase = Phase::Handshake;
             let clock = Instant::now();
-            let encrypted = self.tls.connect(url.server_name().clone(), tcp).await;
+            let encrypted = self.tls.connect(url.server_name().clone(), socket).await;
             timings.tls_ms = Some(millis_since(clock));
             let encrypted = encrypted.map_err(|error| failure::unencryptable(url, &error))?;
             Wire::Tls(Box::new(encrypted))
         } else {
-            Wire::Plain(tcp)
+            Wire::Plain(socket)
         };
         progress.phase = Phase::Exchanging;
-        Connection::open(wire, url, remote).await.map_err(|error| {
+        let opened = Connection::open(wire, gauge.clone(), url, remote).await;
+        opened.map_err(|error| {
             let broken = crate::connection::Broken::Http(Some(error));
-            failure::broken(url, &broken, &Gauge::default())
+            failure::broken(url, &broken, &gauge)
         })
     }
 }

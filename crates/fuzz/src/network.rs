@@ -192,6 +192,10 @@ impl Receiver {
     }
 }
 
+impl Duplex for Receiver {
+    fn reset_when_dropped(&self) {}
+}
+
 impl AsyncRead for Receiver {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -27,6 +27,9 @@ pub const NAMES: [&str; 4] = [
     "127.0.0.1",
 ];
 
+/// The name of the authority that is trusted.
+const ROOT: &str = "Test Root";
+
 /// What is wrong with a receiver's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
@@ -63,6 +66,9 @@ pub enum Flaw {
     /// Its issuer's name is that of nine others, which name each other: there are more ways from
     /// one to another than can be tried.
     Labyrinth,
+    /// Its issuer's name is the root's, and that of as many others as are looked at: every way from one
+    /// to another seems to end at the root.
+    Crossing,
     /// Its issuer signs with an RSA key of 1,024 bits.
     Rsa1024,
     /// Its own key is an RSA key of 1,024 bits, and its issuer is right.
@@ -87,7 +93,7 @@ impl Authority {
     /// # Errors
     /// Where the system has no randomness for a key.
     pub fn new() -> Result<Self> {
-        let issuer = CertifiedIssuer::self_signed(named("Test Root"), KeyPair::generate()?)?;
+        let issuer = CertifiedIssuer::self_signed(named(ROOT), KeyPair::generate()?)?;
         Ok(Self { issuer })
     }
 
@@ -139,6 +145,11 @@ impl Authority {
                 let crossing = Issuer::new(named("Crossing"), KeyPair::generate()?);
                 let dead_ends = (0..140).map(|n| named(&format!("Dead end {n}")));
                 let others = (0..9).map(|_| named("Crossing")).chain(dead_ends);
+                with_others(signed(&params, &key, &crossing)?, others)?
+            }
+            Flaw::Crossing => {
+                let crossing = Issuer::new(named(ROOT), KeyPair::generate()?);
+                let others = (0..6).map(|_| named(ROOT));
                 with_others(signed(&params, &key, &crossing)?, others)?
             }
             Flaw::Accompanied(others) => {
@@ -198,22 +209,34 @@ impl Authority {
     ) -> Result<TlsAcceptor> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let versions = match twist {
-            Twist::Tls12 | Twist::ClientCertificate12 => &[&TLS12][..],
-            Twist::ClientCertificate13 => &[&TLS13],
+            Twist::Tls12 | Twist::ClientCertificate12 | Twist::ClientCertificateAsked12 => {
+                &[&TLS12][..]
+            }
+            Twist::ClientCertificate13 | Twist::ClientCertificateAsked13 | Twist::Tickets(_) => {
+                &[&TLS13]
+            }
             _ => &[&TLS13, &TLS12],
         };
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(versions)?;
-        let builder = match twist {
-            Twist::ClientCertificate12 | Twist::ClientCertificate13 => {
+        let demands = match twist {
+            Twist::ClientCertificate12 | Twist::ClientCertificate13 => Some(true),
+            Twist::ClientCertificateAsked12 | Twist::ClientCertificateAsked13 => Some(false),
+            _ => None,
+        };
+        let builder = match demands {
+            None => builder.with_no_client_auth(),
+            Some(demands) => {
                 let mut roots = RootCertStore::empty();
                 roots.add(self.issuer.der().clone())?;
-                builder.with_client_cert_verifier(
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()?,
-                )
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = match demands {
+                    true => verifier,
+                    false => verifier.allow_unauthenticated(),
+                };
+                builder.with_client_cert_verifier(verifier.build()?)
             }
-            _ => builder.with_no_client_auth(),
         };
         let (certificates, key) = self.chain(flaw)?;
         // Not checked: a certificate that is none is sent like another.
@@ -221,6 +244,9 @@ impl Authority {
         let mut config = builder.with_cert_resolver(Arc::new(identity));
         if twist == Twist::H2Only {
             config.alpn_protocols = vec![b"h2".to_vec()];
+        }
+        if let Twist::Tickets(count) = twist {
+            config.send_tls13_tickets = count;
         }
         // So that records can be made that rustls does not make.
         config.enable_secret_extraction = true;

@@ -18,5 +18,5 @@ mod weak_key;
 
 pub use peer::{answer_all, peer, read_request, stay};
 pub use script::{Expect, Layer, Listens, Script, Step, Takes, Twist};
-pub use scripts::all;
+pub use scripts::{address_in, all};
 pub use street::{DEADLINE, Street};

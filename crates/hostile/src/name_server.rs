@@ -67,7 +67,7 @@ pub struct NameServer {
 }
 
 /// Starts a name server. `script` is given the name asked for, in lower case and without the last
-/// dot, and how many queries for its A records came before.
+/// dot, and how many queries for its records of the same type came before.
 ///
 /// # Errors
 /// Where no port is free.
@@ -166,20 +166,18 @@ struct Server {
     script: Script,
     idle_max: Duration,
     queries: Arc<AtomicUsize>,
-    /// How many queries for A records of each name have come.
-    before: Mutex<HashMap<String, usize>>,
+    /// How many queries for each name's records of each type have come.
+    before: Mutex<HashMap<(String, RecordType), usize>>,
 }
 
 impl Server {
-    /// How many queries for the A records of `host` came before this one.
+    /// How many queries for these records of `host` came before this one.
     fn count(&self, host: &str, asked: RecordType) -> usize {
-        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = before.entry(host.to_owned()).or_default();
-        if asked != RecordType::A {
-            // It comes beside the query for A records, a little earlier or later.
-            return count.saturating_sub(1);
+        if asked == RecordType::A {
+            self.queries.fetch_add(1, SeqCst);
         }
-        self.queries.fetch_add(1, SeqCst);
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = before.entry((host.to_owned(), asked)).or_default();
         *count += 1;
         *count - 1
     }

@@ -114,6 +114,7 @@ enum End {
     CloseTcp,
     Drop,
     Reset,
+    Tickets,
     Bytes(Special),
 }
 
@@ -201,6 +202,7 @@ impl Play {
                 let (records, typed) = (*records, *typed);
                 Some(End::Bytes(Special::Padding { records, typed }))
             }
+            Step::Tickets => Some(End::Tickets),
             Step::HelloRetries(count) => {
                 for group in records::GROUPS.into_iter().cycle().take(*count) {
                     let session = records::read_hello(stream).await?;
@@ -255,17 +257,25 @@ impl Play {
                 sleep(self.span(SETTLING)).await;
                 return tcp.set_zero_linger();
             }
+            End::Tickets => {
+                let mut sealer = records::Sealer::new(encrypted(session)?)?;
+                loop {
+                    tcp.write_all(&sealer.record(records::tickets())?).await?;
+                }
+            }
             End::Bytes(special) => {
                 // Nor does TLS give away what came just before a broken record.
                 sleep(self.span(SETTLING)).await;
-                let session =
-                    session.ok_or_else(|| io::Error::other("it takes TLS to send this"))?;
-                tcp.write_all(&special.bytes(session)?).await?;
+                tcp.write_all(&special.bytes(encrypted(session)?)?).await?;
             }
         }
         drain(&mut tcp).await;
         Ok(())
     }
+}
+
+fn encrypted(session: Option<ServerConnection>) -> io::Result<ServerConnection> {
+    session.ok_or_else(|| io::Error::other("it takes TLS to send this"))
 }
 
 /// A record of application data, of the right form, that nobody encrypted.

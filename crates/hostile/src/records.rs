@@ -13,46 +13,84 @@ const APPLICATION_DATA: u8 = 23;
 /// How much padding a record has that has nothing else.
 const PADDING: usize = 200;
 const TAG: usize = 16;
+/// How much content a record may have.
+const CONTENT_MAX: usize = 1 << 14;
 
-/// Records of TLS 1.3 that hold padding and nothing else, rightly encrypted: with a content's type before it, or
-/// without even that.
+/// Makes records of TLS 1.3 from where a session has come to.
+pub(crate) struct Sealer {
+    key: LessSafeKey,
+    iv: [u8; 12],
+    sequence: u64,
+}
+
+impl Sealer {
+    pub(crate) fn new(session: ServerConnection) -> io::Result<Self> {
+        let secrets = session.dangerous_extract_secrets();
+        let (sequence, secrets) = secrets.map_err(io::Error::other)?.tx;
+        let (algorithm, key, iv) = match &secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
+            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
+            _ => return Err(io::Error::other("another cipher than TLS 1.3 has")),
+        };
+        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(io::Error::other)?;
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            iv: iv.as_ref().try_into().map_err(io::Error::other)?,
+            sequence,
+        })
+    }
+
+    /// A record that holds `inner`: content, its type, and padding.
+    pub(crate) fn record(&mut self, mut inner: Vec<u8>) -> io::Result<Vec<u8>> {
+        let length = u16::try_from(inner.len() + TAG).map_err(io::Error::other)?;
+        let [high, low] = length.to_be_bytes();
+        let header = [APPLICATION_DATA, 3, 3, high, low];
+        let mut nonce = self.iv;
+        for (byte, of_sequence) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
+            *byte ^= of_sequence;
+        }
+        self.sequence += 1;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.key
+            .seal_in_place_append_tag(nonce, Aad::from(header), &mut inner)
+            .map_err(io::Error::other)?;
+        Ok([&header[..], &inner].concat())
+    }
+}
+
+/// Records that hold padding and nothing else, rightly encrypted: with a content's type before it, or without even
+/// that.
 pub(crate) fn of_padding(
     session: ServerConnection,
     records: usize,
     typed: bool,
 ) -> io::Result<Vec<u8>> {
-    let secrets = session.dangerous_extract_secrets();
-    let (first, secrets) = secrets.map_err(io::Error::other)?.tx;
-    let (algorithm, key, iv) = match &secrets {
-        ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
-        ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
-        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
-        _ => return Err(io::Error::other("another cipher than TLS 1.3 has")),
-    };
-    let key = UnboundKey::new(algorithm, key.as_ref()).map_err(io::Error::other)?;
-    let key = LessSafeKey::new(key);
+    let mut sealer = Sealer::new(session)?;
     let mut bytes = Vec::new();
-    for sequence in (first..).take(records) {
+    for _ in 0..records {
         let mut inner = if typed {
             vec![APPLICATION_DATA]
         } else {
             vec![]
         };
         inner.resize(inner.len() + PADDING, 0);
-        let length = u16::try_from(inner.len() + TAG).map_err(io::Error::other)?;
-        let [high, low] = length.to_be_bytes();
-        let header = [APPLICATION_DATA, 3, 3, high, low];
-        let mut nonce: [u8; 12] = iv.as_ref().try_into().map_err(io::Error::other)?;
-        for (byte, of_sequence) in nonce[4..].iter_mut().zip(sequence.to_be_bytes()) {
-            *byte ^= of_sequence;
-        }
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        key.seal_in_place_append_tag(nonce, Aad::from(header), &mut inner)
-            .map_err(io::Error::other)?;
-        bytes.extend(header);
-        bytes.extend(inner);
+        bytes.extend(sealer.record(inner)?);
     }
     Ok(bytes)
+}
+
+/// What a record holds that is full of session tickets (RFC 8446, 4.6.1), of a usual length.
+pub(crate) fn tickets() -> Vec<u8> {
+    const LENGTH: u8 = 200;
+    let mut ticket = vec![4, 0, 0, LENGTH + 13];
+    ticket.extend([0, 0, 14, 16, 0, 0, 0, 0, 0]); // It holds for an hour; no nonce.
+    ticket.extend([0, LENGTH]);
+    ticket.resize(ticket.len() + usize::from(LENGTH), 7);
+    ticket.extend([0, 0]); // No extensions.
+    let mut inner = ticket.repeat(CONTENT_MAX / ticket.len());
+    inner.push(HANDSHAKE);
+    inner
 }
 
 /// What a server's hello has in place of random bytes where it asks for another one of the client's (RFC 8446,

@@ -58,6 +58,12 @@ pub enum Twist {
     ClientCertificate12,
     /// It demands a client certificate, in TLS 1.3.
     ClientCertificate13,
+    /// It asks for a client certificate and goes on without one, in TLS 1.2.
+    ClientCertificateAsked12,
+    /// It asks for a client certificate and goes on without one, in TLS 1.3.
+    ClientCertificateAsked13,
+    /// It sends so many session tickets, in TLS 1.3.
+    Tickets(usize),
     /// It says nothing more after so many bytes.
     SilentAfter(usize),
     /// It begins its handshake late.
@@ -119,6 +125,8 @@ pub enum Step {
         /// Whether they say what they hold none of.
         typed: bool,
     },
+    /// Under TLS 1.3: sends session tickets for ever.
+    Tickets,
     /// In place of TLS: asks for another hello so many times, each time with a key of another group.
     HelloRetries(usize),
 }

@@ -7,6 +7,7 @@
 mod peer;
 
 mod dns;
+mod endings;
 mod http;
 mod keep_alive;
 mod scripts;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use hostile::certificates::Flaw;
 use hostile::name_server::addresses;
-use hostile::{Twist, answer_all};
+use hostile::{Twist, answer_all, read_request};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
 use crate::peer::{AUTHORITY, egress, name_server, peer, post, response, url};
@@ -61,6 +62,33 @@ async fn the_name_is_sent_as_sni_and_only_http_1_1_is_offered() {
         let (name, protocol) = hellos.recv().await.unwrap();
         assert_eq!(name.as_deref(), sni);
         assert_eq!(protocol.as_deref(), Some(&b"http/1.1"[..]));
+    }
+}
+
+#[tokio::test]
+async fn strict_transport_security_changes_no_url() {
+    let acceptor = AUTHORITY.acceptor(Flaw::None, Twist::None).unwrap();
+    let strict = peer(move |stream, _| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut stream = acceptor.accept(stream).await?;
+            read_request(&mut stream).await;
+            let answer = "HTTP/1.1 200 OK\r\nstrict-transport-security: max-age=99999999; \
+                          includeSubDomains\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await
+        }
+    })
+    .await;
+    let plain = peer(|stream, _| answer_all(stream)).await;
+    let dns = name_server(|_, _| addresses(&["127.0.0.1"])).await;
+    let egress = egress(None, Some(dns.address));
+    for (scheme, host, port) in [
+        ("https", "receiver.test", strict.port()),
+        ("http", "receiver.test", plain.port()),
+        ("http", "below.receiver.test", plain.port()),
+    ] {
+        let exchange = post(&egress, &url(format!("{scheme}://{host}:{port}/"))).await;
+        assert_eq!(response(exchange).status, 200, "{scheme} {host}");
     }
 }
 

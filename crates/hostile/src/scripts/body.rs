@@ -178,6 +178,12 @@ fn cut() -> Vec<Script> {
             Reset,
         ),
         (
+            "body-cut-by-reset-to-the-end",
+            "resets inside a body that should end with the connection",
+            format!("{OK}\r\nfi"),
+            Reset,
+        ),
+        (
             "body-cut-chunked",
             "closes between two chunks",
             chunks("2\r\nhi\r\n"),

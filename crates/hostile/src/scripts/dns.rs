@@ -70,7 +70,19 @@ fn unresolved() -> Vec<Script> {
             "dns-no-v4-and-failing-v6",
             "its name has no A records, and the query for AAAA records fails",
             both(addresses(&[]), Code(ServFail)),
-            DnsNotFound,
+            DnsFailed,
+        ),
+        (
+            "dns-no-v6-and-failing-v4",
+            "its name has no AAAA records, and the query for A records fails",
+            both(Code(ServFail), addresses(&[])),
+            DnsFailed,
+        ),
+        (
+            "dns-no-v4-and-silent-v6",
+            "its name has no A records, and the query for AAAA records is not answered",
+            both(addresses(&[]), Silence),
+            DnsTimeout,
         ),
         (
             "dns-garbage",

@@ -301,13 +301,16 @@ fn strange() -> Vec<Script> {
         ),
         (
             "head-alt-svc",
-            "Alt-Svc to another port",
-            with("alt-svc: h3=\":1\""),
+            "Alt-Svc to another port, under TLS, and closes",
+            with("connection: close\r\nalt-svc: http/1.1=\":1\"; ma=99999, h3=\":1\"; ma=99999"),
         ),
         (
             "head-hsts",
-            "Strict-Transport-Security over plain HTTP",
-            with("strict-transport-security: max-age=99999999; includeSubDomains"),
+            "Strict-Transport-Security under TLS, and closes",
+            with(
+                "connection: close\r\n\
+                 strict-transport-security: max-age=99999999; includeSubDomains",
+            ),
         ),
         (
             "head-refresh",
@@ -328,10 +331,17 @@ fn strange() -> Vec<Script> {
     rows.into_iter()
         .map(|(name, does, bytes)| {
             let steps = match name {
-                "head-keep-alive-lie" => says_and(bytes, Step::Close),
+                "head-keep-alive-lie" | "head-alt-svc" | "head-hsts" => {
+                    says_and(bytes, Step::Close)
+                }
                 _ => says(bytes),
             };
-            Script::new(name, does, steps, Expect::answer(200, "hi"))
+            let script = Script::new(name, does, steps, Expect::answer(200, "hi"));
+            match name {
+                // Over plain HTTP they mean nothing to anybody.
+                "head-alt-svc" | "head-hsts" => script.tls(),
+                _ => script,
+            }
         })
         .collect()
 }

@@ -92,6 +92,12 @@ fn certificates() -> Vec<Script> {
             "more certificates than we look at",
         ),
         (
+            "cert-crossing",
+            "six certificates come beside its own, all of the root's name, with as many ways through them as can be",
+            Flaw::Crossing,
+            "its certificate is not valid",
+        ),
+        (
             "cert-deep-100",
             "a hundred authorities between its certificate and the root",
             Flaw::Deep(100),
@@ -186,6 +192,20 @@ fn twisted() -> Vec<Script> {
             refused("client certificate"),
         ),
         (
+            "tls-client-certificate-asked-1-2",
+            "it asks for a client certificate and goes on without one, in TLS 1.2",
+            Flaw::None,
+            Twist::ClientCertificateAsked12,
+            Expect::answer(200, "hi"),
+        ),
+        (
+            "tls-client-certificate-asked-1-3",
+            "it asks for a client certificate and goes on without one, in TLS 1.3",
+            Flaw::None,
+            Twist::ClientCertificateAsked13,
+            Expect::answer(200, "hi"),
+        ),
+        (
             "tls-silent-in-handshake",
             "it falls silent in the middle of its handshake",
             Flaw::None,
@@ -197,6 +217,13 @@ fn twisted() -> Vec<Script> {
             "it speaks TLS 1.2 only",
             Flaw::None,
             Twist::Tls12,
+            Expect::answer(200, "hi"),
+        ),
+        (
+            "tls-tickets",
+            "it sends ten session tickets",
+            Flaw::None,
+            Twist::Tickets(10),
             Expect::answer(200, "hi"),
         ),
     ];
@@ -337,9 +364,23 @@ fn raw() -> Vec<Script> {
 
 /// What goes wrong once the handshake is over is named after what it broke off.
 fn later() -> Vec<Script> {
-    use Step::{Alert, CorruptRecord, KeyUpdates, Padding, Request};
+    use Step::{Alert, CorruptRecord, KeyUpdates, Padding, Request, Tickets};
     let head = format!("{OK}content-length: 9\r\n");
     let body = format!("{head}\r\nhalf");
+    let tickets = [
+        (
+            "tls-tickets-without-end",
+            "session tickets without end instead of an answer",
+            vec![Request, Tickets],
+            ConnectionReset,
+        ),
+        (
+            "tls-tickets-without-end-in-body",
+            "session tickets without end in the body",
+            says_and(body.clone(), Tickets),
+            BodyIncomplete,
+        ),
+    ];
     let fail = |reason: Reason| match reason {
         BodyIncomplete => Expect::fail_in_body(reason),
         _ => Expect::fail(reason),
@@ -436,7 +477,10 @@ fn later() -> Vec<Script> {
             InvalidResponse,
         ),
     ];
-    rows.into_iter()
-        .map(|(name, does, steps, reason)| Script::new(name, does, steps, fail(reason)).tls())
-        .collect()
+    let script = |(name, does, steps, reason)| Script::new(name, does, steps, fail(reason)).tls();
+    let tickets = tickets.map(script).map(|mut script| {
+        script.expect = script.expect.tells("session tickets");
+        script
+    });
+    rows.into_iter().map(script).chain(tickets).collect()
 }
