@@ -13,7 +13,8 @@
 //!   makes one, and nothing else can be connected to.
 //! - `connect`: a TCP connection to one of the vetted addresses.
 //! - `tls`: whom we trust, the handshake, and why it failed.
-//! - `stream`: the connection's bytes, counted while HTTP is read from them.
+//! - `stream`: the connection's bytes, counted while TLS and HTTP are read from them, and how it is
+//!   closed.
 //! - `connection`: one HTTP/1.1 connection: a request goes out, a bounded response comes in.
 //! - `connections`: those kept alive to one endpoint.
 //! - `transport`: [`Egress`], which puts the rooms together under one deadline.

@@ -19,8 +19,8 @@ pub(crate) const HEAD_MAX: usize = 64 * 1024;
 /// byte (six on the wire), and its trailers. hyper skips zeros and spaces around a chunk's size for
 /// as long as they come.
 const BODY_WIRE_MAX: usize = 256 * 1024;
-/// How many bytes may come on the wire in one exchange, or in the handshake before the first. Above
-/// TLS less than half of it may come; the rest is room for records of a few bytes each.
+/// How many bytes may come on the wire in one exchange, or in the handshake before the first. HTTP
+/// reads less than half of it; the rest is room for records of a few bytes each, and for certificates.
 const WIRE_MAX: usize = 1 << 20;
 /// How many interim (1xx) answers may come before the response. The usual number is 0 or 1.
 pub(crate) const INTERIM_MAX: u32 = 10;
@@ -40,7 +40,7 @@ pub(crate) struct Gauge {
     before_body: AtomicUsize,
     sent: AtomicBool,
     overrun: AtomicBool,
-    /// Whether the last exchange came to its end.
+    /// Whether the exchange has come to its end.
     over: AtomicBool,
 }
 
