@@ -120,6 +120,10 @@ fn both(
     match (v4, v6) {
         (Ok(v4), Ok(v6)) => Ok([v4, v6].concat()),
         (Ok(addresses), Err(_)) | (Err(_), Ok(addresses)) => Ok(addresses),
+        // That we had no socket says nothing of the name servers.
+        (Err(error @ ResolveError::NoSocket), _) | (_, Err(error @ ResolveError::NoSocket)) => {
+            Err(error)
+        }
         (Err(ResolveError::NotFound), Err(error)) | (Err(error), Err(_)) => Err(error),
     }
 }
@@ -228,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_name_is_not_found_only_where_neither_family_failed() {
-        use ResolveError::{NotFound, Timeout};
+        use ResolveError::{NoSocket, NotFound, Timeout};
         let failed = || ResolveError::Failed("SERVFAIL".to_owned());
         let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = (
             vec!["192.0.2.1".parse().unwrap()],
@@ -240,6 +244,8 @@ mod tests {
             (Err(failed()), Err(NotFound), Err(failed())),
             (Err(NotFound), Err(Timeout), Err(Timeout)),
             (Err(Timeout), Err(failed()), Err(Timeout)),
+            (Err(Timeout), Err(NoSocket), Err(NoSocket)),
+            (Ok(v4.clone()), Err(NoSocket), Ok(v4.clone())),
             (Ok(v4.clone()), Err(failed()), Ok(v4.clone())),
             (Err(NotFound), Ok(v6.clone()), Ok(v6.clone())),
             (Ok(v4.clone()), Ok(v6.clone()), Ok([v4, v6].concat())),

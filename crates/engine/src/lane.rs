@@ -22,6 +22,7 @@ use model::time::Timestamp;
 use signature::SigningKeys;
 use store::{DueDelivery, DuePage, DuePosition};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::capacity::{Hold, Memory, Places};
 
@@ -76,6 +77,11 @@ impl Target {
         }
     }
 
+    /// Whether it goes where another one goes, so that what is known of the receiver holds of it, too.
+    fn has_receiver_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.connections, &other.connections)
+    }
+
     /// Whether deliveries may be sent now.
     pub(crate) fn takes_deliveries(&self) -> bool {
         !(self.disabled || self.paused || self.deleted)
@@ -87,22 +93,40 @@ impl Target {
 /// connections at once. A failure ends it early: order is lost then anyway.
 const GENTLE_START: usize = 64;
 
-/// An endpoint whose attempts take this long is slow: while they last, they hold places that others need, too.
+/// An endpoint of which an attempt takes this long is slow: while it lasts, it holds a place that others need, too.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How long an endpoint's attempts take, by the one that ended last.
+/// It is so until one takes less, this long after the last that did: one of which every other attempt hangs is slow all
+/// the time. Time alone proves nothing, since it may go by in waiting for a place.
+const SLOW_FOR: Duration = Duration::from_secs(10);
+
+/// How long an endpoint's attempts take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Pace {
     /// None has ended yet.
     #[default]
     Unproven,
     Quick,
-    Slow,
+    /// One took long, and the last that did ended then.
+    Slow {
+        since: Instant,
+    },
 }
 
 impl Pace {
-    fn of(took: Duration) -> Self {
-        if took < SLOW { Self::Quick } else { Self::Slow }
+    fn is_slow(self) -> bool {
+        matches!(self, Self::Slow { .. })
+    }
+
+    /// After another attempt, which took so long.
+    fn after(self, took: Duration) -> Self {
+        match self {
+            _ if took >= SLOW => Self::Slow {
+                since: Instant::now(),
+            },
+            Self::Slow { since } if since.elapsed() < SLOW_FOR => self,
+            _ => Self::Quick,
+        }
     }
 }
 
@@ -154,13 +178,6 @@ pub(crate) struct Window {
     pub(crate) deliveries: usize,
     /// Bytes of their bodies (one delivery is always kept).
     pub(crate) bytes: usize,
-}
-
-impl Window {
-    /// A lane that pulls reads its next page when what waits is down to this.
-    fn low_water(self) -> usize {
-        self.deliveries / 2
-    }
 }
 
 impl Bounds {
@@ -245,6 +262,8 @@ struct Pass {
     late_bytes: usize,
     /// Whether an announcement was lost, so that another pass is needed.
     missed: bool,
+    /// The pass began anew while a page was being read, which therefore is none of its pages.
+    rewound: bool,
     /// The memory that the page now being read may take.
     page: Option<Hold>,
     /// Tries recorded since the page now being read was asked for: it may still show them.
@@ -314,8 +333,8 @@ impl Lane {
         if after.takes_deliveries() && !before.takes_deliveries() {
             state.gentle = GENTLE_START;
         }
-        if after.url != before.url {
-            self.set_pace(&mut state, Pace::Unproven); // another receiver
+        if !after.has_receiver_of(&before) {
+            self.set_pace(&mut state, Pace::Unproven);
         }
         self.target.store(Arc::new(after));
         state.pull();
@@ -362,7 +381,8 @@ impl Lane {
         if !target.takes_deliveries() {
             state.forget();
         }
-        let delivery = if state.unrecorded() < self.bounds.unrecorded {
+        let crowded = state.senders > self.in_flight(&state);
+        let delivery = if !crowded && state.unrecorded() < self.bounds.unrecorded {
             state.ready.pop_front()
         } else {
             None
@@ -384,15 +404,18 @@ impl Lane {
         }
     }
 
-    /// Whether its attempts take long, so that it may hold only some of what others need, too.
+    /// Whether it is slow, so that it may hold only some of what others need, too.
     pub(crate) fn is_slow(&self) -> bool {
-        self.lock().pace == Pace::Slow
+        self.lock().pace.is_slow()
     }
 
-    /// An attempt ended after so long, recorded or not.
-    pub(crate) fn ended(&self, delivered: bool, took: Duration) {
+    /// An attempt at `target` ended after so long, recorded or not.
+    pub(crate) fn ended(&self, target: &Target, delivered: bool, took: Duration) {
         let mut state = self.lock();
-        self.set_pace(&mut state, Pace::of(took));
+        if self.target.load().has_receiver_of(target) {
+            let pace = state.pace.after(took);
+            self.set_pace(&mut state, pace);
+        }
         if state.gentle > 0 {
             state.gentle = if delivered { state.gentle - 1 } else { 0 };
         }
@@ -442,11 +465,13 @@ impl Lane {
     /// The page the puller should read; none when nothing is to be pulled (now): it has left.
     pub(crate) fn page_wanted(&self) -> Option<PageWanted> {
         let mut state = self.lock();
+        state.pass.page = None;
+        state.pass.rewound = false;
         if !self.target.load().takes_deliveries() {
             state.forget();
         }
         let window = self.window(&state);
-        if !state.pulling || state.ready.len() > window.low_water() {
+        if !state.pulling || !state.is_low(window) {
             state.puller = false;
             return None;
         }
@@ -473,6 +498,9 @@ impl Lane {
     pub(crate) fn page_read(&self, page: DuePage) -> (Next, bool) {
         let mut state = self.lock();
         state.pass.page = None;
+        if state.pass.rewound {
+            return (self.next(&mut state), false);
+        }
         for delivery in page.deliveries {
             state.pass.late.remove(&delivery.id);
             let known = try_of(&delivery);
@@ -506,37 +534,38 @@ impl Lane {
         let mut next = Next::default();
         let places = self.bounds.unrecorded.saturating_sub(state.unrecorded());
         let wanted = state.ready.len().min(places).saturating_sub(state.starting);
-        let in_flight = match state.pace {
-            _ if state.gentle > 0 => 1,
-            Pace::Unproven => self.bounds.unproven,
-            Pace::Quick | Pace::Slow => self.bounds.in_flight,
-        };
-        next.senders = wanted.min(in_flight.saturating_sub(state.senders));
+        next.senders = wanted.min(self.in_flight(state).saturating_sub(state.senders));
         state.senders += next.senders;
         state.starting += next.senders;
-        let low = || state.ready.len() <= self.window(state).low_water();
-        if state.pulling && !state.puller && low() {
+        if state.pulling && !state.puller && state.is_low(self.window(state)) {
             state.puller = true;
             next.pull = true;
         }
         next
     }
 
+    /// How many senders there may be.
+    fn in_flight(&self, state: &State) -> usize {
+        match state.pace {
+            _ if state.gentle > 0 => 1,
+            Pace::Unproven => self.bounds.unproven,
+            Pace::Quick | Pace::Slow { .. } => self.bounds.in_flight,
+        }
+    }
+
     fn set_pace(&self, state: &mut State, pace: Pace) {
-        let was_slow = state.pace == Pace::Slow;
-        state.pace = pace;
-        let is_slow = pace == Pace::Slow;
-        if is_slow && !was_slow {
+        let before = std::mem::replace(&mut state.pace, pace);
+        if pace.is_slow() && !before.is_slow() {
             state.shrink(self.bounds.small_window);
         }
-        if is_slow != was_slow {
+        if pace.is_slow() != before.is_slow() {
             self.turned.notify_waiters();
         }
     }
 
     /// How much may wait now.
     fn window(&self, state: &State) -> Window {
-        if state.pace == Pace::Slow || self.memory.is_short() {
+        if state.pace.is_slow() || self.memory.is_short() {
             self.bounds.small_window
         } else {
             self.bounds.window
@@ -557,6 +586,11 @@ impl State {
             || (self.ready.len() < window.deliveries && self.ready_bytes + bytes <= window.bytes)
     }
 
+    /// Whether so little waits that a lane that pulls reads its next page.
+    fn is_low(&self, window: Window) -> bool {
+        self.ready.len() <= window.deliveries / 2 && self.ready_bytes <= window.bytes / 2
+    }
+
     fn push(&mut self, waiting: Waiting) {
         if self.held.insert(try_of(&waiting.delivery)) {
             self.ready_bytes += waiting.delivery.body.len();
@@ -570,7 +604,8 @@ impl State {
         self.ready_bytes -= waiting.delivery.body.len();
     }
 
-    /// Leaves no more in memory than this, and sees to it that the rest is read again.
+    /// Leaves no more in memory than this, the oldest, and has all the rest read again from the start: it comes
+    /// before what was not read yet.
     fn shrink(&mut self, window: Window) {
         let mut shrunk = !self.pass.late.is_empty();
         self.pass.late.clear();
@@ -582,7 +617,9 @@ impl State {
             shrunk = true;
         }
         if shrunk {
-            self.pull();
+            self.pulling = true;
+            self.pass.after = None;
+            self.pass.rewound = self.puller;
         }
     }
 

@@ -48,7 +48,7 @@ pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
         drop(places);
         let attempt = &settled.settlement.attempt;
         let took = Duration::from_millis(attempt.duration_ms.into());
-        lane.ended(attempt.reason.is_none(), took);
+        lane.ended(&target, attempt.reason.is_none(), took);
         // Waits while the recorder is behind: what is in memory unrecorded stays bounded.
         if house.outcomes.send(settled).await.is_err() {
             return; // the recorder is gone, so the house is; the store still owes the delivery
@@ -65,10 +65,10 @@ async fn places<'a>(house: &'a House, lane: &'a Lane) -> Option<(Place<'a>, Plac
             let team = lane.team_places.take(slow).await?;
             Some((team, house.places.take(slow).await?))
         };
+        // Where its endpoint turns meanwhile it waits anew, among those of its kind.
         tokio::select! {
             biased;
             places = both => return places,
-            // It waits anew, among those of its kind.
             () = turned => {}
         }
     }

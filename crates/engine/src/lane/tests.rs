@@ -142,6 +142,20 @@ fn lane_with(bounds: Bounds, memory: Memory) -> Lane {
     )
 }
 
+/// An attempt at where the lane sends now ended.
+fn ended(lane: &Lane, delivered: bool, took: Duration) {
+    let target = lane.target.load_full();
+    lane.ended(&target, delivered, took);
+}
+
+/// As long as an endpoint is slow after an attempt that took long.
+fn ten_seconds_pass(lane: &Lane) {
+    let pace = &mut lane.lock().pace;
+    if let Pace::Slow { since } = pace {
+        *since -= SLOW_FOR;
+    }
+}
+
 /// The world around a lane: what is on its way between the store, the senders and the lane.
 struct World {
     random: Random,
@@ -291,8 +305,11 @@ impl World {
             }
             (true, false) => {} // the fresh schedule stands: it is due now
         }
+        if self.random.one_in(4) {
+            ten_seconds_pass(&self.lane);
+        }
         let took = if self.random.one_in(8) { SLOW } else { QUICK };
-        self.lane.ended(!fails, took);
+        ended(&self.lane, !fails, took);
         self.to_tell
             .push_back((delivery.id.0, delivery.attempt_count, retry_at));
         self.senders.push_back(false);
@@ -595,7 +612,7 @@ fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails
             first = false;
             let (delivery, _) = delivery.unwrap();
             assert_eq!(next.senders, 0, "one at a time: {sent}");
-            lane.ended(!failing, QUICK);
+            ended(&lane, !failing, QUICK);
             let next = lane.recorded(delivery.id, 0, None);
             if failing || sent == GENTLE_START {
                 assert_eq!(next.senders, 7, "all at once: {sent}");
@@ -634,24 +651,49 @@ fn a_page_of_which_nothing_can_be_read_is_stepped_over_and_told_once() {
 fn an_endpoint_has_few_places_until_an_attempt_has_ended_and_again_at_another_url() {
     let lane = lane(Bounds::with_in_flight(64));
     let mut senders = 0;
-    for id in 0..100 {
+    for id in 0..300 {
         senders += lane.offer(Model::delivery(id, &NEW, 300)).senders;
     }
     assert_eq!(senders, 8);
-    let take = |first| lane.take(first).1.senders;
-    assert_eq!((0..8).map(|_| take(true)).sum::<usize>(), 0);
-    lane.ended(false, QUICK);
-    assert_eq!(take(false), 56);
+    let take = |first| lane.take(first);
+    assert_eq!((0..8).map(|_| take(true).1.senders).sum::<usize>(), 0);
+    ended(&lane, false, QUICK);
+    assert_eq!(take(false).1.senders, 56);
+    assert!((0..56).all(|_| take(true).0.is_some()));
+
+    let before = lane.target.load_full();
     let elsewhere = Endpoint {
         url: "https://other.vantagekit.com/".into(),
         ..endpoint(false)
     };
     let policy = egress::Policy::default();
     let _ = lane.retarget(|before| Target::new(&elsewhere, &policy, Some(before)));
-    for id in 100..200 {
-        let _ = lane.offer(Model::delivery(id, &NEW, 300));
-    }
+    // What comes of attempts at the receiver before says nothing of this one.
+    lane.ended(&before, false, SLOW);
     assert_eq!(lane.lock().pace, Pace::Unproven);
+    let stayed = (0..64).filter(|_| take(false).0.is_some());
+    assert_eq!(stayed.count(), 8, "the others leave");
+}
+
+#[test]
+fn an_endpoint_is_slow_until_an_attempt_is_quick_long_enough_after_one_that_was_not() {
+    let lane = lane(Bounds::with_in_flight(1));
+    for (after_a_while, took, slow) in [
+        (false, SLOW - Duration::from_millis(1), false),
+        (false, SLOW, true),
+        (false, QUICK, true),
+        (true, SLOW, true),
+        (false, QUICK, true),
+        (true, QUICK, false),
+        (false, QUICK, false),
+    ] {
+        if after_a_while {
+            ten_seconds_pass(&lane);
+            assert!(lane.is_slow(), "not by time alone");
+        }
+        ended(&lane, true, took);
+        assert_eq!(lane.is_slow(), slow, "{took:?}");
+    }
 }
 
 #[test]
@@ -662,11 +704,8 @@ fn a_slow_endpoint_keeps_little_in_memory_and_the_rest_is_read_again() {
     }
     let (taken, _) = lane.take(true);
     assert_eq!(taken.map(|(delivery, _)| delivery.id.0), Some(0));
-    lane.ended(false, SLOW - Duration::from_millis(1));
-    assert!(!lane.is_slow());
     assert_eq!(lane.lock().ready.len(), 511);
-    lane.ended(false, SLOW);
-    assert!(lane.is_slow());
+    ended(&lane, false, SLOW);
     assert_eq!(lane.lock().ready.len(), 32);
     assert!(lane.memory.held() < 64 << 10, "{}", lane.memory.held());
     // What stays is the oldest of it; the rest is read from the store once that is low.
@@ -680,6 +719,59 @@ fn a_slow_endpoint_keeps_little_in_memory_and_the_rest_is_read_again() {
     let wanted = lane.page_wanted().expect("the rest is in the store");
     assert_eq!((wanted.after, wanted.max_bytes), (None, 32 << 10));
     assert!(wanted.limit < 64, "{}", wanted.limit);
+}
+
+#[test]
+fn what_a_slow_endpoint_lets_go_in_the_middle_of_a_pass_comes_before_what_was_not_read_yet() {
+    let page = |ids: std::ops::Range<i64>| {
+        page_of(ids.map(|id| Model::delivery(id, &NEW, 300)).collect(), true)
+    };
+    let order = |lane: &Lane| -> Vec<i64> {
+        let state = lane.lock();
+        let ids = state.ready.iter().map(|waiting| waiting.delivery.id.0);
+        ids.collect()
+    };
+    for on_its_way in [false, true] {
+        let lane = lane(Bounds::with_in_flight(1));
+        assert!(lane.poke().pull);
+        assert!(lane.page_wanted().is_some());
+        assert_eq!(lane.page_read(page(0..200)).0.senders, 1);
+        assert!(lane.take(true).0.is_some());
+        if on_its_way {
+            assert!(lane.page_wanted().unwrap().after.is_some());
+        }
+        ended(&lane, false, SLOW);
+        if on_its_way {
+            assert!(!lane.page_read(page(200..400)).1);
+        }
+        assert_eq!(order(&lane), (1..33).collect::<Vec<_>>(), "{on_its_way}");
+        for id in 1..17 {
+            assert!(lane.take(false).0.is_some());
+            let _ = lane.recorded(DeliveryId(id), 0, None);
+        }
+        let wanted = lane.page_wanted().expect("it is low");
+        assert_eq!(wanted.after, None, "from the start: {on_its_way}");
+        let _ = lane.page_read(page(17..60));
+        assert_eq!(order(&lane), (17..60).collect::<Vec<_>>(), "{on_its_way}");
+    }
+}
+
+#[test]
+fn a_backlog_of_large_bodies_costs_a_bounded_window_too() {
+    for (took, most) in [(QUICK, 1 << 20), (SLOW, 1 << 19)] {
+        let lane = lane(Bounds::with_in_flight(1));
+        ended(&lane, false, took);
+        assert!(lane.poke().pull);
+        let mut id = 0;
+        while let Some(wanted) = lane.page_wanted() {
+            let fitting = (wanted.max_bytes / (240 << 10)).max(1);
+            let ids = id..id + i64::try_from(fitting).unwrap();
+            id = ids.end;
+            let large = ids.map(|id| Model::delivery(id, &NEW, 240 << 10));
+            let _ = lane.page_read(page_of(large.collect(), true));
+        }
+        assert!(lane.memory.held() < most, "{}", lane.memory.held());
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::shared::{Folder, keyring};
 pub(crate) use crate::shared::{START, url};
 
 /// How a receiver answers one request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     /// This status, after so long.
     Status(u16, Duration),
@@ -83,7 +83,7 @@ impl Scripted {
         if script.len() > 1 {
             script.pop().unwrap()
         } else {
-            script[0].clone()
+            script[0]
         }
     }
 

@@ -124,16 +124,25 @@ impl Excuses {
         of_all.extend(&state.troubled);
         of_all.extend(full(state, world.plan.limits.all, |_| true));
         let limits = world.plan.limits;
-        let half_of_all = full(state, (limits.all / 2).max(1), |_| true);
+        let slow: Vec<_> = (0..state.ledger.places.len())
+            .map(|place| slow(state, place))
+            .collect();
+        let held_as_slow = |seen: &Seen| {
+            let mut spans = slow[seen.place].iter();
+            spans.any(|(begin, end)| (*begin..=*end).contains(&seen.began))
+        };
+        let half_of_all = full(state, (limits.all / 2).max(1), held_as_slow);
         let places = state.ledger.places.iter().enumerate();
         let of_place = places.map(|(number, place)| {
             let team = |seen: &Seen| state.ledger.places[seen.place].team == place.team;
             let mut of_place = of_all.clone();
             of_place.extend(full(state, limits.team, team));
-            // Those that are slow share half of the places; which of them are held as such is not told.
-            let slow = slow(state, number);
-            of_place.extend(both(&slow, &half_of_all));
-            of_place.extend(both(&slow, &full(state, (limits.team / 2).max(1), team)));
+            // Those that are slow share half of the places.
+            let half_of_team = full(state, (limits.team / 2).max(1), |seen| {
+                team(seen) && held_as_slow(seen)
+            });
+            of_place.extend(both(&slow[number], &half_of_all));
+            of_place.extend(both(&slow[number], &half_of_team));
             // It is sending; what it may have in flight besides, the limits' own law knows.
             of_place.extend(full(state, 1, |seen| seen.place == number));
             let ends = place.moods.iter().skip(1).map(|(at, _)| *at);
@@ -171,7 +180,8 @@ impl Excuses {
     }
 }
 
-/// When an endpoint was slow: the attempt that ended last had taken a second.
+/// When an endpoint was slow: from an attempt that took a second until one took less, ten seconds after the last
+/// that did, or until the process ended.
 fn slow(state: &State, place: usize) -> Vec<(u64, u64)> {
     let its = state
         .wire
@@ -179,15 +189,34 @@ fn slow(state: &State, place: usize) -> Vec<(u64, u64)> {
         .iter()
         .filter(|seen| seen.place == place);
     let mut ends: Vec<_> = its
-        .filter_map(|seen| seen.end.map(|end| (end.nth, end.at, end.at - seen.began)))
+        .filter_map(|seen| seen.end.map(|end| (end.nth, end.at, seen)))
         .collect();
-    ends.sort_unstable();
-    let nexts = ends.iter().skip(1).map(|(_, at, _)| *at).chain([u64::MAX]);
-    let spans = ends.iter().zip(nexts);
+    ends.sort_unstable_by_key(|(nth, ..)| *nth);
+    let mut spans: Vec<(u64, u64)> = Vec::new();
+    let mut last = None;
+    for (_, at, seen) in ends {
+        let of_another = |(process, ..): &(usize, u64)| *process != seen.process;
+        if last.is_some_and(|last| of_another(&last)) {
+            last = None;
+        }
+        let end_of_process = state.processes.get(seen.process + 1);
+        let end_of_process = end_of_process.map_or(u64::MAX, |next| next.began);
+        match last {
+            None if at - seen.began >= 1000 => {
+                spans.push((at, end_of_process));
+                last = Some((seen.process, at));
+            }
+            Some(_) if at - seen.began >= 1000 => last = Some((seen.process, at)),
+            Some((_, slow)) if at >= slow + 10_000 => {
+                if let Some(span) = spans.last_mut() {
+                    span.1 = at;
+                }
+                last = None;
+            }
+            _ => {}
+        }
+    }
     spans
-        .filter(|((_, _, took), _)| *took >= 1000)
-        .map(|((_, at, _), next)| (*at, next))
-        .collect()
 }
 
 /// When it was both.
