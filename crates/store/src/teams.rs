@@ -23,8 +23,8 @@ const ONE: &str = concat!(columns!(), "AND id = $1");
 const TOTAL: &str = "SELECT count(*) FROM teams WHERE deleted_at IS NULL";
 /// Of several the one that was deleted last.
 const DELETED: &str = "\
-    SELECT id FROM teams WHERE external_id = $1 AND deleted_at IS NOT NULL \
-    ORDER BY +id DESC LIMIT 1";
+    SELECT MAX(id) FROM teams WHERE external_id = $1 AND deleted_at IS NOT NULL \
+    HAVING MAX(id) IS NOT NULL";
 /// Changes no row where a living team has the external id.
 const INSERT: &str = "\
     INSERT INTO teams (id, external_id, name, plan, updated_at) VALUES ($1, $2, $3, $4, $5) \
