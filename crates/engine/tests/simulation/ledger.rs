@@ -339,6 +339,15 @@ impl Ledger {
 }
 
 impl Place {
+    /// Whether it may be set so by now: a change takes hold a little before it is answered.
+    pub(crate) fn may_be(&self, so: impl Fn(&Settings) -> bool) -> bool {
+        let settings = self.settings.iter();
+        let asked = settings
+            .clone()
+            .flat_map(|one| self.asked.iter().map(|change| change.applied_to(one)));
+        settings.cloned().chain(asked).any(|one| so(&one))
+    }
+
     /// Notes whether something may surely be sent to it from now on.
     pub(crate) fn note_mood(&mut self, now: u64) {
         let sends = !self.settings.is_empty() && self.settings.iter().all(Settings::sends);

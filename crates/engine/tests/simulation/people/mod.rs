@@ -236,11 +236,7 @@ impl By<'_> {
         match answer {
             Ok(()) => state.ledger.retries[retry].done = Some(now),
             Err(Refusal::Store(StoreError::Unavailable(_))) => {}
-            Err(Refusal::Conflict(_))
-                if state.ledger.places[place]
-                    .settings
-                    .iter()
-                    .any(|one| one.deleted) => {}
+            Err(Refusal::Conflict(_)) if state.ledger.places[place].may_be(|one| one.deleted) => {}
             // It may also go while it is being retried.
             Err(Refusal::NotFound(_) | Refusal::Conflict(_))
                 if !state.ledger.deletable.is_empty() => {}
@@ -278,11 +274,7 @@ impl By<'_> {
         match answer {
             Ok(_) => state.ledger.retries[retry].done = Some(now),
             Err(Refusal::Store(StoreError::Unavailable(_))) => {}
-            Err(Refusal::NotFound(_))
-                if state.ledger.places[place]
-                    .settings
-                    .iter()
-                    .any(|one| one.deleted) => {}
+            Err(Refusal::NotFound(_)) if state.ledger.places[place].may_be(|one| one.deleted) => {}
             Err(error) => state.violation(format_args!("retry of all of {place}: {error}")),
         }
     }
@@ -317,10 +309,10 @@ impl By<'_> {
             }
             Err(error) => {
                 let state = &mut *self.world.lock();
-                let settings = &state.ledger.places[place].settings;
+                let place_now = &state.ledger.places[place];
                 let right = match error {
-                    Refusal::Conflict(_) => settings.iter().any(|one| one.disabled),
-                    Refusal::NotFound(_) => settings.iter().any(|one| one.deleted),
+                    Refusal::Conflict(_) => place_now.may_be(|one| one.disabled),
+                    Refusal::NotFound(_) => place_now.may_be(|one| one.deleted),
                     _ => false,
                 };
                 if !right {
