@@ -187,7 +187,7 @@ impl Bounds {
         // takes several exchanges' time: with fewer places a lane that has a backlog waits for the disk.
         Self {
             in_flight,
-            unproven: in_flight.min(8),
+            unproven: in_flight.min(16),
             unrecorded: 16 * in_flight,
             window: Window {
                 deliveries: 512,

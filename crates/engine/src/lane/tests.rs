@@ -654,12 +654,12 @@ fn an_endpoint_has_few_places_until_an_attempt_has_ended_and_again_at_another_ur
     for id in 0..300 {
         senders += lane.offer(Model::delivery(id, &NEW, 300)).senders;
     }
-    assert_eq!(senders, 8);
+    assert_eq!(senders, 16);
     let take = |first| lane.take(first);
-    assert_eq!((0..8).map(|_| take(true).1.senders).sum::<usize>(), 0);
+    assert_eq!((0..16).map(|_| take(true).1.senders).sum::<usize>(), 0);
     ended(&lane, false, QUICK);
-    assert_eq!(take(false).1.senders, 56);
-    assert!((0..56).all(|_| take(true).0.is_some()));
+    assert_eq!(take(false).1.senders, 48);
+    assert!((0..48).all(|_| take(true).0.is_some()));
 
     let before = lane.target.load_full();
     let elsewhere = Endpoint {
@@ -672,7 +672,7 @@ fn an_endpoint_has_few_places_until_an_attempt_has_ended_and_again_at_another_ur
     lane.ended(&before, false, SLOW);
     assert_eq!(lane.lock().pace, Pace::Unproven);
     let stayed = (0..64).filter(|_| take(false).0.is_some());
-    assert_eq!(stayed.count(), 8, "the others leave");
+    assert_eq!(stayed.count(), 16, "the others leave");
 }
 
 #[test]
