@@ -13,12 +13,6 @@ pub(crate) struct Places {
     slow: Semaphore,
 }
 
-/// A place, for as long as it is held.
-pub(crate) struct Place<'a> {
-    _one: SemaphorePermit<'a>,
-    _slow: Option<SemaphorePermit<'a>>,
-}
-
 impl Places {
     /// So many, half of them for endpoints that are slow.
     pub(crate) fn new(places: usize) -> Self {
@@ -29,16 +23,13 @@ impl Places {
     }
 
     /// Waits for a place; none once they are closed.
-    pub(crate) async fn take(&self, slow: bool) -> Option<Place<'_>> {
-        let share = if slow {
-            Some(self.slow.acquire().await.ok()?)
-        } else {
-            None
-        };
-        Some(Place {
-            _one: self.all.acquire().await.ok()?,
-            _slow: share,
-        })
+    pub(crate) async fn take(&self) -> Option<SemaphorePermit<'_>> {
+        self.all.acquire().await.ok()
+    }
+
+    /// Waits until one more endpoint that is slow may have a place; none once they are closed.
+    pub(crate) async fn share_of_slow(&self) -> Option<SemaphorePermit<'_>> {
+        self.slow.acquire().await.ok()
     }
 
     /// Nobody gets a place any more.

@@ -11,11 +11,11 @@ use model::brand::Brand;
 use model::id::IdCodec;
 use model::time::Timestamp;
 use store::{DueDelivery, Settlement};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::fmt::Hyphenated;
 
-use crate::capacity::Place;
 use crate::house::House;
 use crate::lane::{Lane, Target};
 
@@ -56,19 +56,33 @@ pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
     }
 }
 
-/// A place of the team's and one of the house's; none where the house is closing.
-async fn places<'a>(house: &'a House, lane: &'a Lane) -> Option<(Place<'a>, Place<'a>)> {
+/// A place of the team's and one of the house's, for as long as it is held.
+struct Held<'a> {
+    _places: [SemaphorePermit<'a>; 2],
+    _shares_of_slow: Option<[SemaphorePermit<'a>; 2]>,
+}
+
+/// Waits for places; none where the house is closing.
+async fn places<'a>(house: &'a House, lane: &'a Lane) -> Option<Held<'a>> {
+    let (team, all) = (&lane.team_places, &house.places);
     loop {
         let turned = lane.turned.notified();
         let slow = lane.is_slow();
-        let both = async {
-            let team = lane.team_places.take(slow).await?;
-            Some((team, house.places.take(slow).await?))
+        let held = async {
+            // The shares first: who waits for them holds no place that others could use.
+            let shares = match slow {
+                true => Some([team.share_of_slow().await?, all.share_of_slow().await?]),
+                false => None,
+            };
+            Some(Held {
+                _places: [team.take().await?, all.take().await?],
+                _shares_of_slow: shares,
+            })
         };
         // Where its endpoint turns meanwhile it waits anew, among those of its kind.
         tokio::select! {
             biased;
-            places = both => return places,
+            held = held => return held,
             () = turned => {}
         }
     }

@@ -300,7 +300,7 @@ impl Wires {
             return Err(format!("it is {identity:?}, and was {known:?}"));
         }
         let settings = state.ledger.places[place].settings.clone();
-        if !settings.iter().any(Settings::sends) {
+        if !state.ledger.places[place].may_be(Settings::sends) {
             return Err(format!("nothing may be sent there: {settings:?}"));
         }
         let doubted = Doubted {

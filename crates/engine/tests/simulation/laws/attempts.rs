@@ -196,7 +196,12 @@ fn retried(
     wrong: &mut Vec<String>,
 ) {
     for retry in &state.ledger.retries {
-        if retry.done.is_none() {
+        let Some(done) = retry.done else { continue };
+        // Of an endpoint that was deleted meanwhile there is nothing to retry.
+        let place = &state.ledger.places[retry.place];
+        let deleted = place.settings.iter().any(|one| one.deleted);
+        let gone = |(at, _): &(u64, bool)| *at <= done + TOLERANCE;
+        if deleted && place.moods.last().is_some_and(gone) {
             continue;
         }
         for (id, (delivery, _)) in &books.deliveries {
