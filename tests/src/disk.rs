@@ -4,10 +4,14 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::TempDir;
+
+/// So long it may take until what was removed has given its room back.
+const ROOM_AFTER: Duration = Duration::from_secs(5);
 
 /// A file system of a few megabytes, unmounted in the end.
 pub struct SmallDisk(TempDir);
@@ -57,12 +61,19 @@ impl SmallDisk {
         Ok(ballast.set_len(length.saturating_sub(but))?)
     }
 
-    /// Makes room again.
+    /// Makes room again, and sees that it is there: a system may give it back a little later.
     ///
     /// # Errors
-    /// Where it was not filled.
+    /// Where it was not filled, or there is no room after five seconds.
     pub fn make_room(&self) -> Result<()> {
-        Ok(std::fs::remove_file(self.ballast())?)
+        std::fs::remove_file(self.ballast())?;
+        let begun = Instant::now();
+        let probe = self.path().join("probe");
+        while let Err(error) = std::fs::write(&probe, vec![0; 1 << 20]) {
+            ensure!(begun.elapsed() < ROOM_AFTER, "no room was made: {error}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(std::fs::remove_file(probe)?)
     }
 
     /// Lets nothing on it be written any more, or again.
