@@ -22,9 +22,11 @@ use model::time::Timestamp;
 use signature::SigningKeys;
 use store::{DueDelivery, DuePage, DuePosition};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::capacity::{Hold, Memory, Places};
+use pace::Pace;
+
+mod pace;
 
 /// Where a lane's deliveries go: a snapshot, replaced as a whole by every edit.
 pub(crate) struct Target {
@@ -92,43 +94,6 @@ impl Target {
 /// the receiver in its order, and a receiver that comes back from maintenance is not met by all
 /// connections at once. A failure ends it early: order is lost then anyway.
 const GENTLE_START: usize = 64;
-
-/// An endpoint of which an attempt takes this long is slow: while it lasts, it holds a place that others need, too.
-const SLOW: Duration = Duration::from_secs(1);
-
-/// It is so until one takes less, this long after the last that did: one of which every other attempt hangs is slow all
-/// the time. Time alone proves nothing, since it may go by in waiting for a place.
-const SLOW_FOR: Duration = Duration::from_secs(10);
-
-/// How long an endpoint's attempts take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Pace {
-    /// None has ended yet.
-    #[default]
-    Unproven,
-    Quick,
-    /// One took long, and the last that did ended then.
-    Slow {
-        since: Instant,
-    },
-}
-
-impl Pace {
-    fn is_slow(self) -> bool {
-        matches!(self, Self::Slow { .. })
-    }
-
-    /// After another attempt, which took so long.
-    fn after(self, took: Duration) -> Self {
-        match self {
-            _ if took >= SLOW => Self::Slow {
-                since: Instant::now(),
-            },
-            Self::Slow { since } if since.elapsed() < SLOW_FOR => self,
-            _ => Self::Quick,
-        }
-    }
-}
 
 /// One try of one delivery: what tells two tries of the same delivery apart.
 type Try = (DeliveryId, u32);

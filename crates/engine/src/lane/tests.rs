@@ -9,6 +9,7 @@ use model::endpoint::Secrets;
 use model::health::Health;
 use model::id::EventId;
 
+use super::pace::{SLOW, SLOW_FOR};
 use super::*;
 
 /// A small seeded generator: a failing seed replays.
