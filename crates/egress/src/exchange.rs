@@ -46,6 +46,8 @@ pub struct Exchange {
     pub remote_addr: Option<SocketAddr>,
     /// Where the time went.
     pub timings: Timings,
+    /// Whether the request's bytes went out on two connections, so that the receiver may have seen it twice.
+    pub sent_twice: bool,
     /// A complete response of any status but 1xx, or a failure.
     pub result: Result<Response, Failure>,
 }
@@ -71,6 +73,10 @@ pub struct Failure {
     pub detail: String,
     /// What the operator may know on top of it (for the debug log): addresses, library errors.
     pub operator_detail: String,
+    /// Whether the cause is this service's own machine or network (its sockets, its routes, its name
+    /// servers), so that the receiver was not reached through no fault of its own. Then no byte of the
+    /// request was sent.
+    pub ours: bool,
     /// What was read of a response before it failed: status, headers and body so far.
     pub partial: Option<Response>,
 }

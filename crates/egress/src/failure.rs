@@ -33,6 +33,7 @@ fn failure(reason: Reason, detail: impl Into<String>, operator: impl Into<String
         reason,
         detail: detail.into(),
         operator_detail: operator.into(),
+        ours: false,
         partial: None,
     }
 }
@@ -49,7 +50,7 @@ pub(crate) fn unresolved(url: &ReceiverUrl, error: &ResolveError) -> Failure {
             Reason::DnsFailed,
             format!("The name servers for {host} answered with an error; check the domain's DNS."),
         ),
-        ResolveError::NoSocket => (Reason::DnsFailed, overloaded(url)),
+        ResolveError::NoSocket => return ours(Reason::DnsFailed, url, error.to_string()),
         ResolveError::Timeout => (
             Reason::DnsTimeout,
             format!("The name servers for {host} did not answer in time."),
@@ -58,13 +59,17 @@ pub(crate) fn unresolved(url: &ReceiverUrl, error: &ResolveError) -> Failure {
     failure(reason, detail, error.to_string())
 }
 
-/// The sentence for what is no fault of the receiver's.
-fn overloaded(url: &ReceiverUrl) -> String {
-    format!(
+/// A failure whose cause is this service's own machine or network.
+fn ours(reason: Reason, url: &ReceiverUrl, operator: String) -> Failure {
+    let detail = format!(
         "This service is overloaded and could not open a connection to {}; the receiver is not \
          the cause.",
         url.host()
-    )
+    );
+    Failure {
+        ours: true,
+        ..failure(reason, detail, operator)
+    }
 }
 
 /// The sentence for an answer that was refused.
@@ -128,7 +133,9 @@ pub(crate) fn unconnected(url: &ReceiverUrl, error: &io::Error) -> Failure {
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
             format!("There is no route to {host}.")
         }
-        _ if shortage::is_ours(error) => overloaded(url),
+        _ if shortage::is_ours(error) => {
+            return ours(Reason::ConnectionRefused, url, error.to_string());
+        }
         _ => format!("No connection to {host}, port {port}, could be made."),
     };
     failure(Reason::ConnectionRefused, detail, error.to_string())

@@ -305,6 +305,7 @@ impl Progress {
         Exchange {
             remote_addr: remote,
             timings,
+            sent_twice: false,
             result,
         }
     }

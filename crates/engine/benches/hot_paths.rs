@@ -145,6 +145,7 @@ impl Transport for Obliging {
         Box::pin(std::future::ready(Exchange {
             remote_addr: Some(([93, 184, 215, 14], 443).into()),
             timings: Timings::default(),
+            sent_twice: false,
             result: Ok(Response {
                 status: 200,
                 headers: vec![("content-length".into(), "2".into())],

@@ -153,10 +153,12 @@ fn refused(sentence: &str) -> Exchange {
     Exchange {
         remote_addr: None,
         timings: model::attempt::Timings::default(),
+        sent_twice: false,
         result: Err(egress::Failure {
             reason: Reason::BlockedAddress,
             detail: sentence.to_owned(),
             operator_detail: sentence.to_owned(),
+            ours: false,
             partial: None,
         }),
     }

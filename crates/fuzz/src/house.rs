@@ -290,6 +290,7 @@ impl Transport for Obliging {
             Exchange {
                 remote_addr: None,
                 timings: Timings::default(),
+                sent_twice: false,
                 result: Ok(Response {
                     status: 200,
                     ..Response::default()

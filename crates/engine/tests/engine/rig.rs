@@ -117,6 +117,7 @@ impl Transport for Scripted {
                 reason,
                 detail: detail.to_owned(),
                 operator_detail: detail.to_owned(),
+                ours: false,
                 partial: None,
             };
             let result = match answer {
@@ -140,6 +141,7 @@ impl Transport for Scripted {
             Exchange {
                 remote_addr: None,
                 timings: Timings::default(),
+                sent_twice: false,
                 result,
             }
         })

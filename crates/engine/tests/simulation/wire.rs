@@ -206,10 +206,12 @@ impl egress::Transport for Wires {
             Exchange {
                 remote_addr: None,
                 timings: Timings::default(),
+                sent_twice: false,
                 result: result.map_err(|()| Failure {
                     reason: reply.judged().1.unwrap(),
                     detail: "it failed".into(),
                     operator_detail: "it failed".into(),
+                    ours: false,
                     partial: None,
                 }),
             }

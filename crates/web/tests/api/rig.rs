@@ -62,6 +62,7 @@ impl Transport for Receivers {
                 reason: Reason::ConnectionRefused,
                 detail: "Nothing listens there.".into(),
                 operator_detail: String::new(),
+                ours: false,
                 partial: None,
             }),
             _ => response(200, &[("content-type", "text/plain")], b"ok"),
@@ -74,6 +75,7 @@ impl Transport for Receivers {
                     first_byte_ms: Some(9),
                     ..Timings::default()
                 },
+                sent_twice: false,
                 result,
             }
         })
