@@ -16,7 +16,7 @@ pub fn program(arguments: &[&str]) -> Result<Command> {
     program_under(&[], arguments)
 }
 
-/// As [`program`], started by another one that is given it as its last arguments, such as `prlimit`.
+/// As [`program`], started by another one that is given it as its last arguments, such as `sh`.
 ///
 /// # Errors
 /// Where it was not built.

@@ -3,10 +3,9 @@
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::TempDir;
 
@@ -23,9 +22,7 @@ impl SmallDisk {
     /// Where nothing may be mounted here.
     pub fn mount(megabytes: usize) -> Result<Self> {
         let folder = TempDir::new()?;
-        let size = format!("size={megabytes}m");
-        let path = folder.file("");
-        mount(&["-t", "tmpfs", "-o", &size, "tmpfs", &path])?;
+        machine::tmpfs(folder.path(), &format!("size={megabytes}m"))?;
         Ok(Self(folder))
     }
 
@@ -81,18 +78,14 @@ impl SmallDisk {
     /// # Errors
     /// Where a file on it is open for writing.
     pub fn set_read_only(&self, read_only: bool) -> Result<()> {
-        let how = if read_only {
-            "remount,ro"
-        } else {
-            "remount,rw"
-        };
-        mount(&["-o", how, &self.file("")])
+        machine::remount(self.path(), "", read_only)
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        unmount(self.path());
+        // Best effort: it is a few megabytes of memory.
+        let _ = machine::unmount(self.path());
     }
 }
 
@@ -105,33 +98,16 @@ impl ReadOnlyFile {
     /// # Errors
     /// Where nothing may be mounted here.
     pub fn make(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        mount(&["--bind", &name, &name])?;
+        machine::bind(path, path)?;
         let file = Self(path.to_owned());
-        mount(&["-o", "remount,bind,ro", &name])?;
+        machine::make_read_only(path)?;
         Ok(file)
     }
 }
 
 impl Drop for ReadOnlyFile {
     fn drop(&mut self) {
-        unmount(&self.0);
+        // Best effort: the folder goes away with the file.
+        let _ = machine::unmount(&self.0);
     }
-}
-
-fn mount(arguments: &[&str]) -> Result<()> {
-    let mounted = Command::new("mount").args(arguments).output();
-    let mounted = mounted.context("this test needs the program mount (Debian: util-linux)")?;
-    ensure!(
-        mounted.status.success(),
-        "mount {arguments:?}: {}This test mounts a file system, so it has to run as root (or in a container \
-         that may)",
-        String::from_utf8_lossy(&mounted.stderr)
-    );
-    Ok(())
-}
-
-fn unmount(path: &Path) {
-    // Best effort: it is a few megabytes of memory.
-    let _ = Command::new("umount").arg("-l").arg(path).status();
 }

@@ -7,9 +7,9 @@
 //! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the service has in use, `wait` waits for
 //! something to become true.
 //!
-//! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `memory` is
-//! limited; `preload` brings what is put before its C library. All that it says is looked through by `leaks`, a crate
-//! of its own.
+//! What the world does to it: `disk` is full or cannot be written, `clock` is stepped; `preload` brings what is put
+//! before its C library; its memory, network and mounts are those of `machine`, a crate of its own. All that it says
+//! is looked through by `leaks`, another one.
 
 mod api;
 mod binary;
@@ -17,7 +17,6 @@ mod clock;
 mod disk;
 mod example;
 mod inbox;
-mod memory;
 mod preload;
 mod random;
 mod service;
@@ -35,7 +34,7 @@ pub use disk::{ReadOnlyFile, SmallDisk};
 pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify, verify_at};
 pub use local_receiver::{Answer, Arrival, Authority};
-pub use memory::MemoryLimit;
+pub use machine::MemoryLimit;
 pub use preload::compile;
 pub use random::Random;
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup, Start};

@@ -139,7 +139,7 @@ impl Setup {
 /// How a service is started, where that is not as usual.
 #[derive(Clone, Copy, Default)]
 pub struct Start<'s> {
-    /// The program that starts it, with its options, such as `prlimit`.
+    /// The program that starts it, with its options, such as `sh`.
     pub under: &'s [&'s str],
     /// Variables in its environment.
     pub environment: &'s [(&'s str, &'s str)],

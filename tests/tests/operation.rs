@@ -252,7 +252,7 @@ async fn where_few_files_may_be_open_attempts_leave_some_to_the_door() -> Result
     let (hangs, works) = (setup.inbox().await?, setup.inbox().await?);
     hangs.always(Answer::Hang);
     let few = Start {
-        under: &["prlimit", "--nofile=256:256"],
+        under: &["sh", "-c", "ulimit -n 256 && exec \"$0\" \"$@\""],
         ..Start::default()
     };
     let service = setup.start_as(few, &["--attempt-timeout", "1s"]).await?;
@@ -314,7 +314,7 @@ async fn where_few_files_may_be_open_it_outlives_more_clients_than_files() -> Re
     let (hangs, works) = (setup.inbox().await?, setup.inbox().await?);
     hangs.always(Answer::Hang);
     let few = Start {
-        under: &["prlimit", "--nofile=256:256"],
+        under: &["sh", "-c", "ulimit -n 256 && exec \"$0\" \"$@\""],
         ..Start::default()
     };
     let service = setup.start_as(few, &[]).await?;

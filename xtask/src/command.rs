@@ -80,6 +80,20 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
+/// Runs a program without a word and gives its standard output; an error unless it exits with 0.
+pub(crate) fn output_of(mut command: Command) -> Result<String> {
+    let shown = show(&command);
+    let done = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        bail!("`{shown}` ended with {}: {}", done.status, said.trim());
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
 /// Whether a program starts and exits with 0, without a word.
 pub(crate) fn succeeds(mut command: Command) -> bool {
     command

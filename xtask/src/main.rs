@@ -3,8 +3,8 @@
 //! after half an hour of trouble.
 //!
 //! Rooms, in reading order: `test` is the list of checks, `command` runs a program and judges
-//! it, `tools` brings the programs a check needs, `service` starts the real binary for checks
-//! from outside, `browser` walks the settings pages in a real one, `fuzz` runs the fuzz targets, `soak` goes
+//! it, `needs` tries before the first check what they need of the machine, `tools` brings the programs
+//! a check needs, `service` starts the real binary for checks from outside, `browser` walks the settings pages in a real one, `fuzz` runs the fuzz targets, `soak` goes
 //! on for longer, `instructions` counts those of the hot paths and `baseline` holds them against those of
 //! before, `bench` builds and runs the benchmark.
 
@@ -14,6 +14,7 @@ mod browser;
 mod command;
 mod fuzz;
 mod instructions;
+mod needs;
 mod service;
 mod soak;
 mod test;

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail, ensure};
 use leaks::Listener;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{cargo, run, target_dir};
 
@@ -108,10 +109,8 @@ impl Service {
 
     /// Ends it as an operator would; an error unless it exits with 0 and has given nothing away.
     pub(crate) fn stop(mut self) -> Result<()> {
-        run(crate::command::program(
-            "kill",
-            &["-TERM", &self.process.id().to_string()],
-        ))?;
+        let pid = Pid::from_raw(self.process.id().cast_signed()).context("a process has an id")?;
+        kill_process(pid, Signal::TERM).context("cannot ask the service to stop")?;
         let status = self.process.wait()?;
         if !status.success() {
             bail!("the service ended with {status} after SIGTERM");

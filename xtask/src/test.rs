@@ -1,6 +1,7 @@
 //! Hides which checks there are and how their results are added up.
 //!
-//! Every check runs, also after one has failed, so that one run shows all there is to mend. A
+//! What the checks need of the machine is tried first, and nothing is checked where some of it is missing. Then
+//! every check runs, also after one has failed, so that one run shows all there is to mend. A
 //! check that lacks something installs it or fails naming it. But for one none is ever skipped: the
 //! advisories, where RustSec's database cannot be fetched, are left out, and the end of the run says so.
 
@@ -13,6 +14,7 @@ use crate::browser;
 use crate::command::{cargo, program, root, run as must_run, run_watched, target_dir};
 use crate::fuzz;
 use crate::instructions;
+use crate::needs;
 use crate::service::Service;
 use crate::tools;
 
@@ -28,13 +30,13 @@ const ONE: Count = Count {
     failed: 0,
 };
 
-struct Check {
-    name: &'static str,
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
     says: &'static str,
     run: fn() -> Result<Count>,
 }
 
-const CHECKS: &[Check] = &[
+pub(crate) const CHECKS: &[Check] = &[
     Check {
         name: "format",
         says: "the code is formatted",
@@ -120,6 +122,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     };
+    let names: Vec<&str> = chosen.iter().map(|check| check.name).collect();
+    needs::meet(&names)?;
     let mut total = Count::default();
     let (mut report, mut left_out) = (Vec::new(), Vec::new());
     for check in chosen {

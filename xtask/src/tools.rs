@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::getuid;
 
 use crate::command::{cargo, program, run, succeeds, target_dir};
 
@@ -16,6 +17,30 @@ pub(crate) struct SystemTool {
     package: &'static str,
 }
 
+/// Compiles what is put before the C library of the real binary.
+pub(crate) const CC: SystemTool = SystemTool {
+    program: "cc",
+    probe: &["--version"],
+    package: "build-essential",
+};
+/// Compiles libFuzzer.
+pub(crate) const CXX: SystemTool = SystemTool {
+    program: "c++",
+    probe: &["--version"],
+    package: "build-essential",
+};
+/// Starts the real binary under a limit.
+pub(crate) const SH: SystemTool = SystemTool {
+    program: "sh",
+    probe: &["-c", "ulimit -n"],
+    package: "dash",
+};
+/// Sends again what a page gives to copy.
+pub(crate) const CURL: SystemTool = SystemTool {
+    program: "curl",
+    probe: &["--version"],
+    package: "curl",
+};
 /// Runs the Node.js receiver.
 pub(crate) const NODE: SystemTool = SystemTool {
     program: "node",
@@ -59,15 +84,17 @@ pub(crate) const VALGRIND: SystemTool = SystemTool {
 };
 
 impl SystemTool {
+    /// What it is called.
+    pub(crate) fn name(&self) -> &'static str {
+        self.program
+    }
+
     /// The program, installed by apt where it is missing and we may.
     pub(crate) fn get(&self) -> Result<&'static str> {
         if self.is_there() {
             return Ok(self.program);
         }
-        if succeeds(program(
-            "sh",
-            &["-c", "test $(id -u) = 0 && command -v apt-get"],
-        )) {
+        if getuid().is_root() && succeeds(program("apt-get", &["--version"])) {
             println!("{} is missing: installing {}", self.program, self.package);
             let apt = |args: &[&str]| {
                 let mut command = program("apt-get", args);
