@@ -13,7 +13,7 @@ use crate::TempDir;
 const ROOM_AFTER: Duration = Duration::from_secs(5);
 
 /// A file system of a few megabytes, unmounted in the end.
-pub struct SmallDisk(TempDir);
+pub struct SmallDisk(TempDir, usize);
 
 impl SmallDisk {
     /// A new one.
@@ -23,7 +23,7 @@ impl SmallDisk {
     pub fn mount(megabytes: usize) -> Result<Self> {
         let folder = TempDir::new()?;
         machine::tmpfs(folder.path(), &format!("size={megabytes}m"))?;
-        Ok(Self(folder))
+        Ok(Self(folder, megabytes))
     }
 
     /// Where it is.
@@ -71,6 +71,30 @@ impl SmallDisk {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(std::fs::remove_file(probe)?)
+    }
+
+    /// Takes all room that is free, at once, however large it is.
+    ///
+    /// # Errors
+    /// Where what is used grows faster than it can be looked at.
+    pub fn take_room(&self) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let size = machine::used(self.path())?;
+            match machine::remount(self.path(), &format!("size={size}"), false) {
+                Ok(()) => return Ok(()),
+                // Somebody has written in between.
+                Err(error) => ensure!(begun.elapsed() < ROOM_AFTER, "{error:#}"),
+            }
+        }
+    }
+
+    /// Gives back what [`SmallDisk::take_room`] took.
+    ///
+    /// # Errors
+    /// Where it cannot be mounted again.
+    pub fn give_room(&self) -> Result<()> {
+        machine::remount(self.path(), &format!("size={}m", self.1), false)
     }
 
     /// Lets nothing on it be written any more, or again.

@@ -7,8 +7,8 @@
 //! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the service has in use, `wait` waits for
 //! something to become true.
 //!
-//! What the world does to it: `disk` is full or cannot be written, `clock` is stepped; `preload` brings what is put
-//! before its C library; its memory, network and mounts are those of `machine`, a crate of its own. All that it says
+//! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `names` are name servers that
+//! fail, `sink` is a log that goes away; `preload` brings what is put before its C library; its memory, network and mounts are those of `machine`, a crate of its own. All that it says
 //! is looked through by `leaks`, another one.
 
 mod api;
@@ -17,10 +17,12 @@ mod clock;
 mod disk;
 mod example;
 mod inbox;
+mod names;
 mod preload;
 mod random;
 mod service;
 mod setting;
+mod sink;
 mod steady;
 mod storm;
 mod usage;
@@ -34,11 +36,13 @@ pub use disk::{ReadOnlyFile, SmallDisk};
 pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify, verify_at};
 pub use local_receiver::{Answer, Arrival, Authority};
-pub use machine::MemoryLimit;
+pub use machine::{Etc, MemoryLimit, Ports, Space};
+pub use names::{Names, Serves, resolv_conf};
 pub use preload::compile;
 pub use random::Random;
 pub use service::{Endpoint, OPERATOR_KEY, Service, Setup, Start};
 pub use setting::setting;
+pub use sink::{Reads, Sink};
 pub use steady::{Latency, Steady};
 pub use storm::{Storm, assert_arrived, assert_kept};
 pub use usage::{Peak, Usage};

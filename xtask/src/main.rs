@@ -26,6 +26,8 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "\
 cargo xtask test [--only CHECK]...  run every check (or only those named; --list names them)
+cargo xtask needs                   try what all checks need of the machine, install what apt has of it, and name
+                                    what is missing; `test` begins with it
 cargo xtask soak [--minutes M]      simulated worlds, kills, cuts of the power and hostile receivers with new seeds,
                                     for so long (30)
 cargo xtask bench [OPTION]...       measure the release build and write docs/performance.md (ten minutes);
@@ -51,6 +53,7 @@ fn run(args: Vec<String>) -> Result<ExitCode> {
     std::env::set_current_dir(command::root())?;
     match args.split_first() {
         Some((verb, rest)) if verb == "test" => test::run(rest),
+        Some((verb, [])) if verb == "needs" => test::needs(),
         Some((verb, rest)) if verb == "soak" => soak::run(rest),
         Some((verb, rest)) if verb == "bench" => bench::run(rest),
         Some((verb, _)) if verb == "pictures" => browser::pictures(),

@@ -83,7 +83,9 @@ const CONTROL_GROUP: Need = Need::Machine(Machine {
         Ok("limits memory".to_owned())
     },
     how: "The overload test limits memory by a control group. Where none is mounted: `mount -t cgroup2 none \
-          /sys/fs/cgroup`. In a container, start that with --privileged --cgroupns=private.",
+          /sys/fs/cgroup`, or, on a machine whose memory controller is one of the first version, `mkdir \
+          /sys/fs/cgroup/memory && mount -t cgroup -o memory none /sys/fs/cgroup/memory`. In a container, start that \
+          with --privileged --cgroupns=private.",
 });
 
 const LOOPBACK: Need = Need::Machine(Machine {

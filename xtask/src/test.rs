@@ -163,6 +163,13 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     })
 }
 
+/// `cargo xtask needs`.
+pub(crate) fn needs() -> Result<ExitCode> {
+    let names: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
+    needs::meet(&names)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The checks that the arguments name, all where they name none; none where they ask for a list.
 fn chosen(args: &[String]) -> Result<Option<Vec<&'static Check>>> {
     let mut names = Vec::new();

@@ -9,4 +9,4 @@ mod space;
 
 pub use memory::MemoryLimit;
 pub use mounts::{bind, free, make_read_only, remount, tmpfs, unmount, used};
-pub use space::{Ports, Space};
+pub use space::{Etc, Ports, Space};

@@ -1,16 +1,20 @@
 //! Hides how a thread gets a network and mounts of its own, and what is changed in them.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, sendto, socket};
-use rustix::thread::UnshareFlags;
+use rustix::process::{chroot, fchdir};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use crate::mounts::bind;
+use crate::mounts::{bind, make_read_only, unmount};
 
 /// The thread that made it has a network of its own, in which there is only loopback, and mounts of its own. So have
 /// the threads and processes that it starts. Both end with the last of them.
@@ -26,8 +30,7 @@ impl Space {
             "this test takes a network and a mount namespace of its own, so it has to run as root (in a container, \
              one that is started with --privileged)",
         )?;
-        let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        mount_change("/", all).context("mounts of its own")?;
+        keep_mounts_here().context("mounts of its own")?;
         raise_loopback().context("loopback of a network of its own")?;
         Ok(Self(()))
     }
@@ -51,32 +54,51 @@ impl Space {
         Ports(())
     }
 
-    /// Has everybody here see `folder` as `/etc`: all files of the real one, but for those that are put into it
-    /// afterwards, such as `resolv.conf`. Files may be renamed over each other in it, as tools do that keep them.
+    /// Has everybody here see a folder of our own as `/etc`: all files of the real one, but for those that are
+    /// written into it afterwards, such as `resolv.conf`. What that takes is kept in `folder`, which is empty.
     ///
     /// # Errors
     /// Where nothing may be mounted here.
-    pub fn own_etc(&self, folder: &Path) -> Result<()> {
+    pub fn own_etc(&self, folder: &Path) -> Result<Etc> {
         let (real, own) = (folder.join("real"), folder.join("etc"));
         for made in [&real, &own] {
             std::fs::create_dir_all(made)?;
         }
         bind(Path::new("/etc"), &real)?;
+        // Whoever removes `folder` while it is here must not remove the real one.
+        make_read_only(&real)?;
         for entry in std::fs::read_dir(&real)? {
             let name = entry?.file_name();
             if name != "resolv.conf" {
                 std::os::unix::fs::symlink(real.join(&name), own.join(&name))?;
             }
         }
-        bind(&own, Path::new("/etc"))
+        bind(&own, Path::new("/etc"))?;
+        Ok(Etc { real, own })
     }
+}
 
-    /// Writes a file of the own `/etc`, by a rename, so that nobody reads half of it.
+/// An `/etc` of our own. The real one is there again when it is dropped.
+pub struct Etc {
+    real: PathBuf,
+    own: PathBuf,
+}
+
+impl Drop for Etc {
+    fn drop(&mut self) {
+        // Where it fails, it ends with the mounts of this thread; the real one is read-only meanwhile.
+        let _ = unmount(Path::new("/etc"));
+        let _ = unmount(&self.real);
+    }
+}
+
+impl Etc {
+    /// Writes a file of it, by a rename as most tools do, so that nobody reads half of it.
     ///
     /// # Errors
-    /// Where `own_etc` was not called with this folder.
-    pub fn write_etc(&self, folder: &Path, name: &str, text: &str) -> Result<()> {
-        let path: PathBuf = folder.join("etc").join(name);
+    /// Where it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.own.join(name);
         let new = path.with_extension("new");
         std::fs::write(&new, text)?;
         Ok(std::fs::rename(new, path)?)
@@ -118,6 +140,26 @@ impl Ports {
 )]
 fn separate(namespaces: UnshareFlags) -> io::Result<()> {
     Ok(rustix::thread::unshare(namespaces)?)
+}
+
+/// Has nothing that this thread mounts be seen by others. In a chroot, `/` is no mount whose ways could be changed: we
+/// leave for the root of our mounts, whose ways are, and come back.
+fn keep_mounts_here() -> io::Result<()> {
+    let change = || {
+        let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", all)
+    };
+    let Err(error) = change() else { return Ok(()) };
+    if error != Errno::INVAL {
+        return Err(error.into());
+    }
+    let here = File::open("/")?;
+    let own = File::open("/proc/thread-self/ns/mnt")?;
+    move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount))?;
+    let changed = change();
+    fchdir(&here)?;
+    chroot(".")?;
+    Ok(changed?)
 }
 
 /// Loopback is down in a new network. Says what `ip link set lo up` does: RTM_NEWLINK, with IFF_UP for the first
@@ -189,17 +231,19 @@ mod tests {
     fn an_etc_of_its_own_is_seen_by_its_thread_alone() -> Result<()> {
         let folder = std::env::temp_dir().join(format!("vk-machine-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
-        let (own, before) = (
-            folder.clone(),
-            std::fs::read_to_string("/etc/resolv.conf").ok(),
-        );
+        let before = std::fs::read_to_string("/etc/resolv.conf").ok();
+        let (own, real) = (folder.clone(), before.clone());
         Space::within(move |space| {
-            space.own_etc(&own)?;
+            let etc = space.own_etc(&own)?;
             for text in ["nameserver 127.0.0.1\n", "nameserver 127.0.0.2\n"] {
-                space.write_etc(&own, "resolv.conf", text)?;
+                etc.write("resolv.conf", text)?;
                 ensure!(std::fs::read_to_string("/etc/resolv.conf")? == text);
             }
             ensure!(std::fs::read_to_string("/etc/passwd")?.contains("root"));
+            let written = std::fs::write(own.join("real/vk-machine"), "");
+            ensure!(written.is_err(), "the real /etc can be written through it");
+            drop(etc);
+            ensure!(std::fs::read_to_string("/etc/resolv.conf").ok() == real);
             Ok(())
         })?;
         assert_eq!(std::fs::read_to_string("/etc/resolv.conf").ok(), before);
