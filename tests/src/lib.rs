@@ -4,13 +4,15 @@
 //! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
 //! it, `example` is what is published, `inbox` is a receiver that records and answers by a script,
 //! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `random` is
-//! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the service has in use, `wait` waits for
-//! something to become true.
+//! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the
+//! service has in use, `wait` waits for something to become true.
 //!
-//! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `names` are name servers that
-//! fail, `sink` is a log that goes away; `preload` brings what is put before its C library; its memory, network and mounts are those of `machine`, a crate of its own. All that it says
-//! is looked through by `leaks`, another one.
+//! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `names` are name
+//! servers that fail, `sink` is a log that goes away; `apart` runs a test with a network and mounts of its own,
+//! `preload` brings what is put before its C library. Two crates of their own: `machine` mounts and limits,
+//! `leaks` looks through all that it says.
 
+mod apart;
 mod api;
 mod binary;
 mod clock;
@@ -29,6 +31,7 @@ mod usage;
 mod wait;
 
 pub use ::leaks::QUERY;
+pub use apart::apart;
 pub use api::{Api, Reply};
 pub use binary::{Output, TempDir, program, run};
 pub use clock::Clock;

@@ -21,7 +21,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use vk_tests::{Api, Peak, Service, Setup, Sink, SmallDisk, Space, Start, Usage, setting};
+use vk_tests::{Api, Peak, Service, Setup, Sink, SmallDisk, Space, Start, Usage, apart, setting};
 
 use publishers::Publishers;
 use receivers::Receivers;
@@ -40,11 +40,7 @@ const AT_REST: Duration = Duration::from_secs(60);
 
 #[test]
 fn log_names_ports_and_disk_go_away_and_come_back() -> Result<()> {
-    Space::within(|space| {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build()?;
-        runtime.block_on(lived_through(space))
-    })
+    apart(lived_through)
 }
 
 async fn lived_through(space: &Space) -> Result<()> {
