@@ -154,6 +154,18 @@ impl Api {
         }
     }
 
+    /// Whether every delivery of the team has come to its end.
+    pub async fn owes_nothing(&self) -> Result<bool> {
+        for status in ["pending", "retrying", "held"] {
+            let path = format!("/v1/deliveries?status={status}&per_page=1");
+            let some = self.get(&path).await?;
+            if some.data().as_array().context("a list")?.first().is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// One delivery with its attempts.
     pub async fn delivery(&self, id: &str) -> Result<Value> {
         Ok(self

@@ -92,11 +92,7 @@ async fn arrived(
     })
     .await;
     eventually_within(PATIENCE, "everything is recorded", async || {
-        let owed = service
-            .stranger()
-            .metric("vk_webhooks_deliveries_unfinished")
-            .await;
-        (owed.ok()? == 0.0).then_some(())
+        team.owes_nothing().await.ok()?.then_some(())
     })
     .await;
     for endpoint in endpoints(team).await? {

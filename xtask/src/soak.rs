@@ -1,5 +1,6 @@
 //! Hides what goes on for as long as one likes, with seeds that nobody has tried: simulated worlds, kills, cuts
-//! of the power, the street of hostile receivers, and an overload.
+//! of the power, the street of hostile receivers, an overload, and a world whose log, name servers, ports and disk
+//! go away and come back.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -17,9 +18,13 @@ const KILLS: u64 = 100;
 const CUTS: u64 = 40;
 const STREET_SECONDS: u64 = 120;
 const OVERLOAD_SECONDS: u64 = 60;
-/// The least that the street and the overload can be asked for, and the least time for simulated worlds, in seconds.
+const OUTSIDE_SECONDS: u64 = 180;
+/// How much of the time it has where there is more than that: an hour of two.
+const OUTSIDE_SHARE: u64 = 2;
+/// The least that the street, the overload and the world outside can be asked for, and the least time for simulated worlds, in seconds.
 const STREET_AT_LEAST: u64 = 6;
 const OVERLOAD_AT_LEAST: u64 = 15;
+const OUTSIDE_AT_LEAST: u64 = 30;
 const WORLDS_AT_LEAST: u64 = 10;
 
 /// A test, and what makes it longer.
@@ -112,6 +117,10 @@ fn fixed_parts(minutes: u64, seed: u64) -> Vec<Part> {
     let (kills, cuts) = (share(KILLS), share(CUTS));
     let street = share(STREET_SECONDS).max(STREET_AT_LEAST);
     let overload = share(OVERLOAD_SECONDS).max(OVERLOAD_AT_LEAST);
+    let outside = match minutes {
+        ..=IN_FULL => share(OUTSIDE_SECONDS).max(OUTSIDE_AT_LEAST),
+        _ => OUTSIDE_SECONDS.max(60 * minutes.saturating_sub(IN_FULL) / OUTSIDE_SHARE),
+    };
     let part = |says, test, environment| Part {
         says,
         package: "vk-tests",
@@ -138,6 +147,11 @@ fn fixed_parts(minutes: u64, seed: u64) -> Vec<Part> {
             format!("five times what is delivered, for {overload} s"),
             "overload",
             vec![("VK_OVERLOAD_SECONDS", overload)],
+        ),
+        part(
+            format!("log, name servers, ports and disk that come and go for {outside} s"),
+            "outside",
+            vec![("VK_OUTSIDE_SECONDS", outside), ("VK_OUTSIDE_SEED", seed)],
         ),
     ]
 }
