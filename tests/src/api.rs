@@ -159,7 +159,7 @@ impl Api {
         for status in ["pending", "retrying", "held"] {
             let path = format!("/v1/deliveries?status={status}&per_page=1");
             let some = self.get(&path).await?;
-            if some.data().as_array().context("a list")?.first().is_some() {
+            if !some.data().as_array().context("a list")?.is_empty() {
                 return Ok(false);
             }
         }
