@@ -52,6 +52,14 @@ impl Kind {
         };
         asked.split(',').map(find).collect()
     }
+
+    /// How long one lasts at most. While the disk is full nothing is acknowledged, so that there is nothing to lose.
+    fn longest(self, lasts: Duration) -> Duration {
+        match self {
+            Self::Disk => longest(lasts) / 2,
+            Self::Log | Self::Dns | Self::Ports => longest(lasts),
+        }
+    }
 }
 
 /// What the service lives in.
@@ -181,7 +189,7 @@ pub(crate) struct Troubles {
     tasks: JoinSet<Result<()>>,
 }
 
-/// How long a trouble lasts at most, and for how long there may be none of its kind.
+/// For how long there may be no trouble of a kind, and how long one lasts at most.
 fn longest(lasts: Duration) -> Duration {
     (lasts / 6).clamp(Duration::from_secs(3), Duration::from_secs(75))
 }
@@ -207,10 +215,10 @@ impl Troubles {
                     }
                 };
                 while !over.load(Ordering::Relaxed) {
-                    wait(&mut random, longest(lasts) / 2).await;
+                    wait(&mut random, longest(lasts)).await;
                     let what = world.begin(kind, &mut random).await?;
                     let begun = Instant::now();
-                    wait(&mut random, longest(lasts)).await;
+                    wait(&mut random, kind.longest(lasts)).await;
                     world.end(kind).await?;
                     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                     let (count, lasted) = told.entry(what).or_default();
