@@ -39,7 +39,7 @@ pub struct EventType {
 
 impl EventType {
     /// Checks a value against the schema of `data`.
-    pub(crate) fn check(&self, data: &Value) -> Result<(), Mismatch> {
+    pub(crate) fn check(&self, data: &Value) -> Result<(), Vec<Mismatch>> {
         self.compiled.check(data)
     }
 }
@@ -169,15 +169,14 @@ impl EventType {
         if !example.is_object() {
             return Err("is not an object".into());
         }
-        self.check(&example)
-            .map_err(|Mismatch { pointer, expected }| {
-                let place = if pointer.is_empty() {
-                    String::new()
-                } else {
-                    format!(" at {pointer}")
-                };
-                format!("is not valid by its schema{place}: {expected}")
-            })
+        self.check(&example).map_err(|mismatches| {
+            let say = |Mismatch { pointer, expected }: &Mismatch| match pointer.is_empty() {
+                true => expected.clone(),
+                false => format!("at {pointer}: {expected}"),
+            };
+            let said: Vec<_> = mismatches.iter().map(say).collect();
+            format!("is not valid by its schema: {}", said.join("; "))
+        })
     }
 }
 
@@ -288,7 +287,7 @@ mod tests {
             ),
             (
                 json!({"example": {"n": "1"}}),
-                r#"event type "a.b": its example is not valid by its schema at /n: expected an integer, found a string"#,
+                r#"event type "a.b": its example is not valid by its schema: at /n: expected an integer, found a string"#,
             ),
             (json!({"example": []}), "its example is not an object"),
             (

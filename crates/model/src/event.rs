@@ -13,6 +13,7 @@ use crate::id::EventId;
 use crate::json::{self, DEPTH_MAX, Unreadable};
 use crate::schema::{self, Mismatch};
 
+pub use crate::json::explain as explain_json;
 pub use request::{
     BATCH_BODY_MAX, BATCH_EVENTS_MAX, BatchProblem, check_idempotency_key, parse_batch,
     parse_publication,
@@ -29,6 +30,15 @@ pub struct NewEvent {
     /// The body every receiver gets: `{"type":"…","data":…}`, with `data` byte for byte as it
     /// was published.
     pub body: Bytes,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field's JSON pointer (RFC 6901) in the request's body; of a missing field, where it should have been.
+    pub pointer: String,
+    /// What was expected there, as a sentence without its full stop.
+    pub expected: String,
 }
 
 /// Why a publisher's event was not accepted.
@@ -48,6 +58,8 @@ pub enum EventProblem {
         pointer: String,
         /// What was expected there, as a sentence.
         expected: String,
+        /// What else is wrong in the same request, at most 20 in all.
+        others: Vec<FieldError>,
     },
     /// More bytes than are taken (contract: 413).
     #[error("{what} has {bytes} bytes; at most {max} are accepted")]
@@ -62,18 +74,17 @@ pub enum EventProblem {
 }
 
 impl EventProblem {
-    /// Something else was expected at `pointer`. Where that is very long (names are a
-    /// publisher's), it is cut to the nearest member around it.
+    /// Something else was expected at `pointer`.
     fn at(pointer: impl Into<String>, expected: impl Into<String>) -> Self {
-        const LONGEST: usize = 1000;
-        let (mut pointer, mut expected) = (pointer.into(), expected.into());
-        if pointer.len() > LONGEST {
-            while pointer.len() > LONGEST {
-                pointer.truncate(pointer.rfind('/').unwrap_or(0));
-            }
-            expected = format!("somewhere inside: {expected}");
+        Self::invalid(FieldError::at(pointer.into(), expected.into()), Vec::new())
+    }
+
+    fn invalid(first: FieldError, others: Vec<FieldError>) -> Self {
+        Self::InvalidPayload {
+            pointer: first.pointer,
+            expected: first.expected,
+            others,
         }
-        Self::InvalidPayload { pointer, expected }
     }
 
     fn unknown_type(name: &str) -> Self {
@@ -81,6 +92,21 @@ impl EventProblem {
             Some((end, _)) => format!("{}…", &name[..end]),
             None => name.into(),
         })
+    }
+}
+
+impl FieldError {
+    /// What was expected at `pointer`. A pointer that is very long (names are a publisher's) is cut to the nearest
+    /// member around it.
+    fn at(mut pointer: String, mut expected: String) -> Self {
+        const LONGEST: usize = 1000;
+        if pointer.len() > LONGEST {
+            while pointer.len() > LONGEST {
+                pointer.truncate(pointer.rfind('/').unwrap_or(0));
+            }
+            expected = format!("somewhere inside: {expected}");
+        }
+        Self { pointer, expected }
     }
 }
 
@@ -146,7 +172,9 @@ impl NewEvent {
 
 fn check_data(event_type: &EventType, data: &str, prefix: &str) -> Result<(), EventProblem> {
     let value = json::read(data).map_err(|problem| match problem {
-        Unreadable::Syntax(problem) => EventProblem::InvalidJson(format!("{problem} of {prefix}")),
+        Unreadable::Syntax(problem) => {
+            EventProblem::InvalidJson(format!("{} of {prefix}", json::explain(data, &problem)))
+        }
         Unreadable::Duplicate(pointer) => EventProblem::at(
             prefix.to_owned() + &pointer,
             "expected each name once in an object, found this one twice",
@@ -160,11 +188,18 @@ fn check_data(event_type: &EventType, data: &str, prefix: &str) -> Result<(), Ev
         let expected = format!("expected an object, found {}", schema::found(&value));
         return Err(EventProblem::at(prefix, expected));
     }
-    event_type
-        .check(&value)
-        .map_err(|Mismatch { pointer, expected }| {
-            EventProblem::at(prefix.to_owned() + &pointer, expected)
-        })
+    event_type.check(&value).map_err(|mismatches| {
+        let mut errors = mismatches
+            .into_iter()
+            .map(|Mismatch { pointer, expected }| {
+                FieldError::at(prefix.to_owned() + &pointer, expected)
+            });
+        // There is one at least: the value does not match.
+        let first = errors.next().unwrap_or_else(|| {
+            FieldError::at(prefix.to_owned(), "expected what the schema says".into())
+        });
+        EventProblem::invalid(first, errors.collect())
+    })
 }
 
 // The frame: types are plain ASCII words, so nothing in it is escaped.
@@ -274,10 +309,7 @@ mod tests {
                 "somewhere inside: expected each name once in an object, found this one twice",
             ),
         ] {
-            let expected = EventProblem::InvalidPayload {
-                pointer: pointer.into(),
-                expected: expected.into(),
-            };
+            let expected = EventProblem::at(pointer, expected);
             assert_eq!(archived(&data), Err(expected), "{data:.200}");
         }
         let unknown = NewEvent::new(
