@@ -119,7 +119,8 @@ struct NewBatchEvent {
 /// Publish an event. Answered once the event and its deliveries are durable.
 #[utoipa::path(post, path = "/v1/events", tag = "Events", operation_id = "publishEvent", request_body = NewEvent,
     params(("Idempotency-Key" = Option<String>, Header, description = "Remembered for 24 hours: the same key with the same body gets the same answer and publishes nothing again.", example = "link-5f4dcc3b-expired")),
-    responses((status = 202, description = "The event is durable and will be delivered.", body = Answer<PublishedEvent>),
+    responses((status = 202, description = "The event is durable and will be delivered.", body = Answer<PublishedEvent>,
+            headers(("Idempotent-Replayed" = String, description = "`true` where the idempotency key was used before: this is the response from then, and nothing was published again. Absent otherwise."))),
         (status = 409, description = "The idempotency key was used for another event."))
 )]
 async fn publish(
