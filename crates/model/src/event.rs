@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::catalog::{Catalog, EventType, TYPE_NAME_MAX};
+use crate::catalog::{Catalog, EventType, UnknownType};
 use crate::id::EventId;
 use crate::json::{self, DEPTH_MAX, Unreadable};
 use crate::schema::{self, Mismatch};
@@ -48,8 +48,8 @@ pub enum EventProblem {
     #[error("the body is not valid JSON: {0}")]
     InvalidJson(String),
     /// The type is not in the catalog.
-    #[error("unknown event type {0:?}; GET /v1/event-types lists the known ones")]
-    UnknownType(String),
+    #[error(transparent)]
+    UnknownType(UnknownType),
     /// JSON, but not what was expected.
     #[error("{}: {expected}", if pointer.is_empty() { "the body" } else { pointer.as_str() })]
     InvalidPayload {
@@ -86,13 +86,6 @@ impl EventProblem {
             others,
         }
     }
-
-    fn unknown_type(name: &str) -> Self {
-        Self::UnknownType(match name.char_indices().nth(TYPE_NAME_MAX) {
-            Some((end, _)) => format!("{}…", &name[..end]),
-            None => name.into(),
-        })
-    }
 }
 
 impl FieldError {
@@ -128,7 +121,7 @@ impl NewEvent {
     ) -> Result<Self, EventProblem> {
         let event_type = catalog
             .get(event_type)
-            .ok_or_else(|| EventProblem::unknown_type(event_type))?;
+            .ok_or_else(|| EventProblem::UnknownType(catalog.unknown(event_type)))?;
         check_data(event_type, data.get(), prefix)?;
         let body = frame(&event_type.name, data.get());
         if body.len() > EVENT_BODY_MAX {
@@ -151,7 +144,7 @@ impl NewEvent {
     pub fn example(catalog: &Catalog, event_type: &str) -> Result<Self, EventProblem> {
         let known = catalog
             .get(event_type)
-            .ok_or_else(|| EventProblem::unknown_type(event_type))?;
+            .ok_or_else(|| EventProblem::UnknownType(catalog.unknown(event_type)))?;
         Ok(Self {
             event_type: known.name.clone(),
             body: frame(&known.name, known.example.get()),
@@ -323,8 +316,8 @@ mod tests {
             "unknown event type \"deal_room.\"; GET /v1/event-types lists the known ones"
         );
         assert_eq!(
-            EventProblem::unknown_type(&"é".repeat(500)),
-            EventProblem::UnknownType("é".repeat(128) + "…")
+            CATALOG.unknown(&"é".repeat(500)).name,
+            "é".repeat(128) + "…"
         );
     }
 

@@ -106,7 +106,7 @@ fn a_wrong_publication_is_refused_with_the_place_and_the_reason() {
         ),
         (
             r#"{"type":"Link.expired","data":{}}"#,
-            "unknown event type \"Link.expired\"; GET /v1/event-types lists the known ones",
+            "unknown event type \"Link.expired\"; did you mean \"link.expired\"? GET /v1/event-types lists the known ones",
         ),
         (
             r#"{"type":"link.expired","data":{}}"#,

@@ -194,9 +194,6 @@ impl Problem {
                 format!("There is no such path {path:?}; GET /openapi.json lists the calls there are.")
             }
             Self::NoSuchTeam(id) => format!("There is no team {id:?}."),
-            Self::NoSuchType(name) => format!(
-                "There is no event type {name:?}; GET /v1/event-types lists the known ones."
-            ),
             Self::MethodNotAllowed => {
                 "This path does not take this method; the header Allow lists those it takes.".into()
             }
@@ -226,6 +223,7 @@ impl Problem {
             | Self::Conflict(text)
             | Self::LimitReached(text)
             | Self::UnknownEventType(text)
+            | Self::NoSuchType(text)
             | Self::InvalidUrl(text) => text.clone(),
         }
     }
