@@ -39,7 +39,7 @@ pub struct EventType {
 
 impl EventType {
     /// Checks a value against the schema of `data`.
-    pub(crate) fn check(&self, data: &Value) -> Result<(), Mismatch> {
+    pub(crate) fn check(&self, data: &Value) -> Result<(), Vec<Mismatch>> {
         self.compiled.check(data)
     }
 }
@@ -68,7 +68,39 @@ struct Entry {
     example: Box<RawValue>,
 }
 
+/// A name that no event type has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown event type {name:?}; {}GET /v1/event-types lists the known ones", did_you_mean(.near.as_deref()))]
+pub struct UnknownType {
+    /// The name, cut where it is longer than a type's may be.
+    pub name: String,
+    /// The known name that is most similar, where one is similar enough to be what was meant.
+    pub near: Option<Arc<str>>,
+}
+
+fn did_you_mean(near: Option<&str>) -> String {
+    near.map_or_else(String::new, |near| format!("did you mean {near:?}? "))
+}
+
 impl Catalog {
+    /// Describes a name that [`Catalog::get`] does not find.
+    pub fn unknown(&self, name: &str) -> UnknownType {
+        let name = match name.char_indices().nth(TYPE_NAME_MAX) {
+            Some((end, _)) => format!("{}…", &name[..end]),
+            None => name.to_owned(),
+        };
+        let wanted = name.to_ascii_lowercase().replace('-', "_");
+        let likeness = |one: &EventType| strsim::normalized_damerau_levenshtein(&wanted, &one.name);
+        let most = |one: &&EventType, other: &&EventType| likeness(one).total_cmp(&likeness(other));
+        let near = self.types.iter().max_by(most);
+        // At least three quarters of the letters: `link.click` is meant to be `link.clicked`, `x.y` is nothing.
+        let near = near.filter(|near| likeness(near) >= 0.75);
+        UnknownType {
+            near: near.map(|near| Arc::clone(&near.name)),
+            name,
+        }
+    }
+
     /// VantageKit's 21 event types.
     pub fn vantagekit() -> Self {
         Self::from_json(VANTAGEKIT).expect("the file is compiled in, and a test reads it")
@@ -169,15 +201,14 @@ impl EventType {
         if !example.is_object() {
             return Err("is not an object".into());
         }
-        self.check(&example)
-            .map_err(|Mismatch { pointer, expected }| {
-                let place = if pointer.is_empty() {
-                    String::new()
-                } else {
-                    format!(" at {pointer}")
-                };
-                format!("is not valid by its schema{place}: {expected}")
-            })
+        self.check(&example).map_err(|mismatches| {
+            let say = |Mismatch { pointer, expected }: &Mismatch| match pointer.is_empty() {
+                true => expected.clone(),
+                false => format!("at {pointer}: {expected}"),
+            };
+            let said: Vec<_> = mismatches.iter().map(say).collect();
+            format!("is not valid by its schema: {}", said.join("; "))
+        })
     }
 }
 
@@ -288,7 +319,7 @@ mod tests {
             ),
             (
                 json!({"example": {"n": "1"}}),
-                r#"event type "a.b": its example is not valid by its schema at /n: expected an integer, found a string"#,
+                r#"event type "a.b": its example is not valid by its schema: at /n: expected an integer, found a string"#,
             ),
             (json!({"example": []}), "its example is not an object"),
             (
@@ -326,5 +357,25 @@ mod tests {
             .replace(r#"{"n":1}"#, r#"{"n":1,"n":2}"#);
         let found = Catalog::from_json(&format!(r#"{{"types":[{twice}]}}"#)).unwrap_err();
         assert!(found.contains("its example has /n twice"), "{found}");
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_a_known_one_suggests_it() {
+        let catalog = Catalog::vantagekit();
+        for (name, near) in [
+            ("link.click", Some("link.clicked")),
+            ("Link.Clicked", Some("link.clicked")),
+            ("deal-room.viewed", Some("deal_room.viewed")),
+            ("dealroom.viewed", Some("deal_room.viewed")),
+            ("documnet.viewed", Some("document.viewed")),
+            ("invoice.paid", None),
+            ("x.y", None),
+            ("", None),
+        ] {
+            let unknown = catalog.unknown(name);
+            assert_eq!(unknown.near.as_deref(), near, "{name}");
+            let said = unknown.to_string();
+            assert_eq!(said.contains("did you mean"), near.is_some(), "{said}");
+        }
     }
 }

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::catalog::{Catalog, EventType, TYPE_NAME_MAX};
+use crate::catalog::{Catalog, EventType, UnknownType};
 use crate::id::EventId;
 use crate::json::{self, DEPTH_MAX, Unreadable};
 use crate::schema::{self, Mismatch};
 
+pub use crate::json::explain as explain_json;
 pub use request::{
     BATCH_BODY_MAX, BATCH_EVENTS_MAX, BatchProblem, check_idempotency_key, parse_batch,
     parse_publication,
@@ -31,6 +32,15 @@ pub struct NewEvent {
     pub body: Bytes,
 }
 
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// The field's JSON pointer (RFC 6901) in the request's body; of a missing field, where it should have been.
+    pub pointer: String,
+    /// What was expected there, as a sentence without its full stop.
+    pub expected: String,
+}
+
 /// Why a publisher's event was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventProblem {
@@ -38,8 +48,8 @@ pub enum EventProblem {
     #[error("the body is not valid JSON: {0}")]
     InvalidJson(String),
     /// The type is not in the catalog.
-    #[error("unknown event type {0:?}; GET /v1/event-types lists the known ones")]
-    UnknownType(String),
+    #[error(transparent)]
+    UnknownType(UnknownType),
     /// JSON, but not what was expected.
     #[error("{}: {expected}", if pointer.is_empty() { "the body" } else { pointer.as_str() })]
     InvalidPayload {
@@ -48,6 +58,8 @@ pub enum EventProblem {
         pointer: String,
         /// What was expected there, as a sentence.
         expected: String,
+        /// What else is wrong in the same request, at most 20 in all.
+        others: Vec<FieldError>,
     },
     /// More bytes than are taken (contract: 413).
     #[error("{what} has {bytes} bytes; at most {max} are accepted")]
@@ -62,25 +74,32 @@ pub enum EventProblem {
 }
 
 impl EventProblem {
-    /// Something else was expected at `pointer`. Where that is very long (names are a
-    /// publisher's), it is cut to the nearest member around it.
+    /// Something else was expected at `pointer`.
     fn at(pointer: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self::invalid(FieldError::at(pointer.into(), expected.into()), Vec::new())
+    }
+
+    fn invalid(first: FieldError, others: Vec<FieldError>) -> Self {
+        Self::InvalidPayload {
+            pointer: first.pointer,
+            expected: first.expected,
+            others,
+        }
+    }
+}
+
+impl FieldError {
+    /// What was expected at `pointer`. A pointer that is very long (names are a publisher's) is cut to the nearest
+    /// member around it.
+    fn at(mut pointer: String, mut expected: String) -> Self {
         const LONGEST: usize = 1000;
-        let (mut pointer, mut expected) = (pointer.into(), expected.into());
         if pointer.len() > LONGEST {
             while pointer.len() > LONGEST {
                 pointer.truncate(pointer.rfind('/').unwrap_or(0));
             }
             expected = format!("somewhere inside: {expected}");
         }
-        Self::InvalidPayload { pointer, expected }
-    }
-
-    fn unknown_type(name: &str) -> Self {
-        Self::UnknownType(match name.char_indices().nth(TYPE_NAME_MAX) {
-            Some((end, _)) => format!("{}…", &name[..end]),
-            None => name.into(),
-        })
+        Self { pointer, expected }
     }
 }
 
@@ -102,7 +121,7 @@ impl NewEvent {
     ) -> Result<Self, EventProblem> {
         let event_type = catalog
             .get(event_type)
-            .ok_or_else(|| EventProblem::unknown_type(event_type))?;
+            .ok_or_else(|| EventProblem::UnknownType(catalog.unknown(event_type)))?;
         check_data(event_type, data.get(), prefix)?;
         let body = frame(&event_type.name, data.get());
         if body.len() > EVENT_BODY_MAX {
@@ -125,7 +144,7 @@ impl NewEvent {
     pub fn example(catalog: &Catalog, event_type: &str) -> Result<Self, EventProblem> {
         let known = catalog
             .get(event_type)
-            .ok_or_else(|| EventProblem::unknown_type(event_type))?;
+            .ok_or_else(|| EventProblem::UnknownType(catalog.unknown(event_type)))?;
         Ok(Self {
             event_type: known.name.clone(),
             body: frame(&known.name, known.example.get()),
@@ -146,7 +165,9 @@ impl NewEvent {
 
 fn check_data(event_type: &EventType, data: &str, prefix: &str) -> Result<(), EventProblem> {
     let value = json::read(data).map_err(|problem| match problem {
-        Unreadable::Syntax(problem) => EventProblem::InvalidJson(format!("{problem} of {prefix}")),
+        Unreadable::Syntax(problem) => {
+            EventProblem::InvalidJson(format!("{} of {prefix}", json::explain(data, &problem)))
+        }
         Unreadable::Duplicate(pointer) => EventProblem::at(
             prefix.to_owned() + &pointer,
             "expected each name once in an object, found this one twice",
@@ -160,11 +181,18 @@ fn check_data(event_type: &EventType, data: &str, prefix: &str) -> Result<(), Ev
         let expected = format!("expected an object, found {}", schema::found(&value));
         return Err(EventProblem::at(prefix, expected));
     }
-    event_type
-        .check(&value)
-        .map_err(|Mismatch { pointer, expected }| {
-            EventProblem::at(prefix.to_owned() + &pointer, expected)
-        })
+    event_type.check(&value).map_err(|mismatches| {
+        let mut errors = mismatches
+            .into_iter()
+            .map(|Mismatch { pointer, expected }| {
+                FieldError::at(prefix.to_owned() + &pointer, expected)
+            });
+        // There is one at least: the value does not match.
+        let first = errors.next().unwrap_or_else(|| {
+            FieldError::at(prefix.to_owned(), "expected what the schema says".into())
+        });
+        EventProblem::invalid(first, errors.collect())
+    })
 }
 
 // The frame: types are plain ASCII words, so nothing in it is escaped.
@@ -274,10 +302,7 @@ mod tests {
                 "somewhere inside: expected each name once in an object, found this one twice",
             ),
         ] {
-            let expected = EventProblem::InvalidPayload {
-                pointer: pointer.into(),
-                expected: expected.into(),
-            };
+            let expected = EventProblem::at(pointer, expected);
             assert_eq!(archived(&data), Err(expected), "{data:.200}");
         }
         let unknown = NewEvent::new(
@@ -291,8 +316,8 @@ mod tests {
             "unknown event type \"deal_room.\"; GET /v1/event-types lists the known ones"
         );
         assert_eq!(
-            EventProblem::unknown_type(&"é".repeat(500)),
-            EventProblem::UnknownType("é".repeat(128) + "…")
+            CATALOG.unknown(&"é".repeat(500)).name,
+            "é".repeat(128) + "…"
         );
     }
 

@@ -74,6 +74,45 @@ pub(crate) fn push_segment(pointer: &mut String, segment: &str) {
     }
 }
 
+/// Why a text is not valid JSON and where, in words of our own: the end of a sentence. What stands there may be a
+/// secret, so it is not repeated.
+pub fn explain(text: &str, error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let place = format!("at line {line} column {column}");
+    if error.is_eof() {
+        return format!("it breaks off {place}");
+    }
+    // The column counts bytes from 1; an error may stand behind the last one.
+    let lines = text.split_inclusive('\n');
+    let start: usize = lines.take(line.saturating_sub(1)).map(str::len).sum();
+    let at = (start + column.saturating_sub(1)).min(text.len());
+    let (before, after) = text.as_bytes().split_at(at);
+    let hint = match after.first() {
+        Some(b'\'') => "names and strings stand in double quotes",
+        Some(b'}' | b']') if before.trim_ascii_end().ends_with(b",") => {
+            "the last member has no comma behind it"
+        }
+        Some(b'/' | b'#') => "JSON has no comments",
+        // The library points before a control character that it has not taken yet.
+        Some(byte)
+            if [Some(byte), after.get(1)]
+                .iter()
+                .flatten()
+                .any(|byte| byte.is_ascii_control()) =>
+        {
+            "a control character inside a string is written as \\n, \\t or \\u00XX"
+        }
+        Some(b'N' | b'T' | b'F' | b'u' | b'I') => {
+            "the only words are true, false and null, in lower case"
+        }
+        _ if before[start..].contains(&b'\\') => {
+            "see the escapes there: \\u takes four hexadecimal digits, and half of a surrogate pair is no character"
+        }
+        _ => return format!("it goes wrong {place}"),
+    };
+    format!("it goes wrong {place} ({hint})")
+}
+
 /// A valid JSON text without the white space between its tokens.
 pub(crate) fn compact(text: &str) -> String {
     let mut strings = Strings::default();
@@ -103,7 +142,9 @@ fn with_numbers_in_range(text: &str) -> Option<String> {
         };
         let (token, after) = rest.split_at(length);
         if length >= LARGE.len() && token.parse::<f64>().is_ok_and(f64::is_infinite) {
-            tamed.push_str(&format!("{LARGE:length$}"));
+            // Not by a width of `format!`, which takes none above 65,535.
+            tamed.push_str(LARGE);
+            tamed.extend(std::iter::repeat_n(' ', length - LARGE.len()));
             changed = true;
         } else {
             tamed.push_str(token);
@@ -292,6 +333,9 @@ mod tests {
     #[test]
     fn numbers_of_any_size_are_read() {
         let digits = "9".repeat(400);
+        let many = "9".repeat(70_000);
+        let exponent = format!("1e{}", "9".repeat(70_000));
+        let fraction = format!("0.{}1", "0".repeat(70_000));
         for (text, value) in [
             ("1e999", json!(1e308)),
             (" [ -1e999 , 1E+4000,2 ]", json!([-1e308, 1e308, 2])),
@@ -300,10 +344,13 @@ mod tests {
                 json!({"1e999": "\"1e999", "b": 1e308}),
             ),
             (digits.as_str(), json!(1e308)),
+            (many.as_str(), json!(1e308)),
+            (exponent.as_str(), json!(1e308)),
+            (fraction.as_str(), json!(0.0)),
             (&digits[..60], json!(1e60)),
             ("0.1e999", json!(1e308)),
         ] {
-            assert_eq!(read(text).unwrap(), value, "{text}");
+            assert_eq!(read(text).unwrap(), value, "{text:.50}");
         }
     }
 
@@ -332,6 +379,32 @@ mod tests {
             problem.column() >= 16,
             "positions hold after a number that is out of range: {problem}"
         );
+    }
+
+    #[test]
+    fn what_is_not_json_is_explained_without_the_words_of_the_parser() {
+        for (text, said) in [
+            ("", "it breaks off at line 1 column 0"),
+            ("{\"a\":\n", "it breaks off at line 2 column 0"),
+            ("{'a':1}", "double quotes"),
+            ("[1,]", "no comma behind it"),
+            ("{\"a\":1,\n}", "no comma behind it"),
+            ("// x\n{}", "no comments"),
+            ("[\"a\tb\"]", "control character"),
+            ("[NaN]", "the only words"),
+            ("[True]", "the only words"),
+            ("[undefined]", "the only words"),
+            (r#"["\ud800"]"#, "surrogate"),
+            (r#"["é\ud800x"]"#, "surrogate"),
+            ("{} {}", "it goes wrong at line 1 column 4"),
+        ] {
+            let error = serde_json::from_str::<Value>(text).unwrap_err();
+            let explained = explain(text, &error);
+            assert!(explained.contains(said), "{text:?}: {explained}");
+            for word in ["EOF", "parsing", "expected", "trailing", "ident"] {
+                assert!(!explained.contains(word), "{text:?}: {explained}");
+            }
+        }
     }
 
     #[test]

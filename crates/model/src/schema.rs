@@ -67,16 +67,36 @@ impl Schema {
         }
     }
 
-    /// Checks a value; of several problems always the same one is told.
-    pub(crate) fn check(&self, value: &Value) -> Result<(), Mismatch> {
-        self.0.validate(value).map_err(|problem| explain(&problem))
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// All mismatches, at most [`MISMATCHES_MAX`]. The same value has the same ones in the same order.
+    pub(crate) fn check(&self, value: &Value) -> Result<(), Vec<Mismatch>> {
+        let Err(first) = self.0.validate(value) else {
+            return Ok(());
+        };
+        let mut mismatches = explain(&first);
+        for problem in self.0.iter_errors(value).take(MISMATCHES_MAX) {
+            for mismatch in explain(&problem) {
+                // One for each place: the others mostly follow from it.
+                if mismatches.iter().all(|one| one.pointer != mismatch.pointer) {
+                    mismatches.push(mismatch);
+                }
+            }
+        }
+        mismatches.truncate(MISMATCHES_MAX);
+        Err(mismatches)
     }
 }
+
+/// How many mismatches of one value are reported.
+pub(crate) const MISMATCHES_MAX: usize = 20;
 
 /// The pattern by which the catalog asks for a time in UTC.
 const UTC: &str = "(Z|z|[+-]00:00)$";
 
-fn explain(problem: &ValidationError<'_>) -> Mismatch {
+/// The mismatches that one error of the library stands for: one, or one for each field that is not expected.
+fn explain(problem: &ValidationError<'_>) -> Vec<Mismatch> {
     let mut pointer = problem.instance_path().as_str().to_owned();
     let found = found(problem.instance());
     let expected = match problem.kind() {
@@ -85,8 +105,19 @@ fn explain(problem: &ValidationError<'_>) -> Mismatch {
             "this field is required, and it is missing".into()
         }
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            push_segment(&mut pointer, unexpected.first().map_or("", String::as_str));
-            "this field is not expected here".into()
+            let mismatch = |name: &String| {
+                let mut pointer = pointer.clone();
+                push_segment(&mut pointer, name);
+                Mismatch {
+                    pointer,
+                    expected: "this field is not expected here".into(),
+                }
+            };
+            return unexpected
+                .iter()
+                .take(MISMATCHES_MAX)
+                .map(mismatch)
+                .collect();
         }
         Kind::Type { kind } => format!("expected {}, found {found}", types(kind)),
         Kind::Format { format } => format!("expected {}, found another string", example_of(format)),
@@ -117,7 +148,7 @@ fn explain(problem: &ValidationError<'_>) -> Mismatch {
             other.keyword()
         ),
     };
-    Mismatch { pointer, expected }
+    vec![Mismatch { pointer, expected }]
 }
 
 /// What a value is, in a few words: a short number as it is, of the rest only the kind.
@@ -305,19 +336,37 @@ mod tests {
                 pointer: pointer.into(),
                 expected: expected.into(),
             };
-            assert_eq!(checked, Err(mismatch), "{schema} {value}");
+            assert_eq!(checked, Err(vec![mismatch]), "{schema} {value}");
         }
     }
 
     #[test]
-    fn of_several_problems_always_the_same_is_told() {
-        let schema = json!({"type": "object", "required": ["a", "b", "c"], "properties": {
-            "c": {"type": "string"}, "d": {"type": "integer"}, "e": {"minimum": 3}}});
-        let value = json!({"e": 1, "d": "x", "c": 1});
-        let first = Schema::compile(&schema).unwrap().check(&value);
-        assert!(first.is_err());
+    fn all_mismatches_are_reported_in_the_same_order_each_time() {
+        let schema = json!({"type": "object", "required": ["a", "b", "c"], "additionalProperties": false,
+            "properties": {"a": true, "b": true, "c": {"type": "string"}, "d": {"type": "integer"}, "e": {"minimum": 3}}});
+        let value = json!({"e": 1, "d": "x", "c": 1, "y": 0, "z": 0});
+        let mismatches = Schema::compile(&schema).unwrap().check(&value).unwrap_err();
+        let mut pointers: Vec<_> = mismatches.iter().map(|one| one.pointer.as_str()).collect();
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/a", "/b", "/c", "/d", "/e", "/y", "/z"]);
         for _ in 0..50 {
-            assert_eq!(Schema::compile(&schema).unwrap().check(&value), first);
+            let again = Schema::compile(&schema).unwrap().check(&value);
+            assert_eq!(again, Err(mismatches.clone()));
+        }
+    }
+
+    #[test]
+    fn no_more_mismatches_are_reported_than_somebody_reads() {
+        let schema = json!({"items": {"type": "integer"}, "properties": {"a": true}, "additionalProperties": false});
+        for value in [
+            json!(vec!["x"; 1000]),
+            (0..1000)
+                .map(|name| (name.to_string(), json!(0)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        ] {
+            let checked = Schema::compile(&schema).unwrap().check(&value);
+            assert_eq!(checked.unwrap_err().len(), MISMATCHES_MAX);
         }
     }
 

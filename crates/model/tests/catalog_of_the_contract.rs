@@ -305,6 +305,7 @@ fn every_field_is_checked_as_the_contract_says() {
                 let Err(EventProblem::InvalidPayload {
                     pointer: found,
                     expected,
+                    ..
                 }) = with(Some(value.clone()))
                 else {
                     panic!("{name} {field}: {value} passes");

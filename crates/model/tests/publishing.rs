@@ -46,31 +46,31 @@ fn a_wrong_publication_is_refused_with_the_place_and_the_reason() {
         ("", "the body is not valid JSON: it is empty"),
         (
             " ",
-            "the body is not valid JSON: EOF while parsing a value at line 1 column 1",
+            "the body is not valid JSON: it breaks off at line 1 column 1",
         ),
         (
             "{\"type\":\"x\",\n \"data\": {secret}}",
-            "the body is not valid JSON: key must be a string at line 2 column 11",
+            "the body is not valid JSON: it goes wrong at line 2 column 11",
         ),
         (
             "{\"type\":\"x\"",
-            "the body is not valid JSON: EOF while parsing an object at line 1 column 11",
+            "the body is not valid JSON: it breaks off at line 1 column 11",
         ),
         (
             "[1,2",
-            "the body is not valid JSON: EOF while parsing a list at line 1 column 4",
+            "the body is not valid JSON: it breaks off at line 1 column 4",
         ),
         (
             "{} {}",
-            "the body is not valid JSON: trailing characters at line 1 column 4",
+            "the body is not valid JSON: it goes wrong at line 1 column 4",
         ),
         (
             "{\"type\":\"\u{7}\"}",
-            "the body is not valid JSON: control character (\\u0000-\\u001F) found while parsing a string at line 1 column 9",
+            "the body is not valid JSON: it goes wrong at line 1 column 9 (a control character inside a string is written as \\n, \\t or \\u00XX)",
         ),
         (
             "{\"type\":\"\\ud800\",\"data\":{}}",
-            "the body is not valid JSON: unexpected end of hex escape at line 1 column 8 of /type",
+            "the body is not valid JSON: it goes wrong at line 1 column 8 (see the escapes there: \\u takes four hexadecimal digits, and half of a surrogate pair is no character) of /type",
         ),
         ("[]", "the body: expected an object, found an array"),
         ("\"secret\"", "the body: expected an object, found a string"),
@@ -106,7 +106,7 @@ fn a_wrong_publication_is_refused_with_the_place_and_the_reason() {
         ),
         (
             r#"{"type":"Link.expired","data":{}}"#,
-            "unknown event type \"Link.expired\"; GET /v1/event-types lists the known ones",
+            "unknown event type \"Link.expired\"; did you mean \"link.expired\"? GET /v1/event-types lists the known ones",
         ),
         (
             r#"{"type":"link.expired","data":{}}"#,
@@ -126,7 +126,7 @@ fn a_wrong_publication_is_refused_with_the_place_and_the_reason() {
         ),
         (
             r#"{"x":1,"type":"secret""#,
-            "the body is not valid JSON: EOF while parsing an object at line 1 column 22",
+            "the body is not valid JSON: it breaks off at line 1 column 22",
         ),
     ] {
         let found = published(body).unwrap_err().to_string();
@@ -213,7 +213,7 @@ fn a_wrong_batch_is_refused_with_the_index_the_place_and_the_reason() {
         (
             "{".into(),
             None,
-            "the body is not valid JSON: EOF while parsing an object at line 1 column 1",
+            "the body is not valid JSON: it breaks off at line 1 column 1",
         ),
         (
             "[]".into(),

@@ -18,6 +18,7 @@ use model::key::{KeyHash, Scope};
 use model::team::Team;
 
 use crate::App;
+use crate::body::shortened;
 use crate::problem::Problem;
 
 /// The header by which the operator names the team it acts for.
@@ -31,22 +32,32 @@ pub(crate) struct Caller(pub(crate) Bearer);
 
 /// Who bears the key of these headers.
 pub(crate) fn identify(app: &App, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let key = presented_key(headers).ok_or(Problem::Unauthorized { presented: false })?;
+    let key = presented_key(headers)?.ok_or(Problem::Unauthorized { presented: false })?;
     app.engine
         .bearer(&KeyHash::of(key))
         .map(Caller)
         .ok_or(Problem::Unauthorized { presented: true })
 }
 
-/// The key itself: of `Authorization: Bearer`, else of `X-API-Key`.
-fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| {
+/// The key itself, of `Authorization: Bearer` or of `X-API-Key`. It may be there more than once.
+///
+/// # Errors
+/// Where two keys differ: a proxy that looks at one of them and this service at the other would not agree on who asks.
+fn presented_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let bearers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    bearer
-        .or_else(|| headers.get(API_KEY)?.to_str().ok().map(str::trim))
-        .filter(|key| !key.is_empty())
+    let keys = headers.get_all(API_KEY).iter();
+    let keys = keys.filter_map(|value| value.to_str().ok().map(str::trim));
+    let mut keys = bearers.chain(keys).filter(|key| !key.is_empty());
+    let first = keys.next();
+    if keys.any(|key| Some(key) != first) {
+        return Err(Problem::InvalidRequest(
+            "The request has two different API keys; send one, as `Authorization: Bearer …` or `X-API-Key: …`.".into(),
+        ));
+    }
+    Ok(first)
 }
 
 fn caller(parts: &Parts) -> Result<&Caller, Problem> {
@@ -134,11 +145,9 @@ impl FromRequestParts<App> for AuditRead {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         match TeamRead::from_request_parts(parts, app).await {
             // Whoever bears a team's key has a team: this is the operator.
-            Err(Problem::NotFound) => {
-                let name = parts.headers.get(TEAM).and_then(|name| name.to_str().ok());
-                let store = app.engine.store();
-                let deleted = store.deleted_team(name.unwrap_or_default()).await?;
-                deleted.map(Self).ok_or(Problem::NotFound)
+            Err(Problem::NoSuchTeam(name)) => {
+                let deleted = app.engine.store().deleted_team(&name).await?;
+                deleted.map(Self).ok_or(Problem::NoSuchTeam(name))
             }
             reader => Ok(Self(reader?.id())),
         }
@@ -162,7 +171,12 @@ fn named_team(app: &App, headers: &HeaderMap) -> Result<Arc<Team>, Problem> {
         ))
     })?;
     let name = name.to_str().map_err(|_| Problem::NotFound)?;
-    app.engine.team(name).ok_or(Problem::NotFound)
+    app.engine.team(name).ok_or_else(|| no_team(name))
+}
+
+/// The operator may know which teams there are.
+fn no_team(id: &str) -> Problem {
+    Problem::NoSuchTeam(shortened(id).into_owned())
 }
 
 /// Proof that the caller may read the catalog, which belongs to no team.
@@ -204,7 +218,10 @@ impl FromRequestParts<App> for OperatorOf {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         Operator::from_request_parts(parts, app).await?;
         let name = path_parameter(parts, app, "id").await?;
-        app.engine.team(&name).map(Self).ok_or(Problem::NotFound)
+        app.engine
+            .team(&name)
+            .map(Self)
+            .ok_or_else(|| no_team(&name))
     }
 }
 
@@ -251,6 +268,8 @@ pub(crate) async fn path_parameter(
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -258,6 +277,13 @@ mod tests {
         for (headers, key) in [
             (vec![], None),
             (vec![("authorization", "Bearer k1")], Some("k1")),
+            (
+                vec![
+                    ("authorization", "Bearer k1"),
+                    ("authorization", "Bearer k1"),
+                ],
+                Some("k1"),
+            ),
             (vec![("authorization", "bearer  k1 ")], Some("k1")),
             (vec![("authorization", "Bearer ")], None),
             (vec![("authorization", "Bearer")], None),
@@ -268,7 +294,7 @@ mod tests {
                 Some("k2"),
             ),
             (
-                vec![("authorization", "Bearer k1"), ("x-api-key", "k2")],
+                vec![("authorization", "Bearer k1"), ("x-api-key", " k1")],
                 Some("k1"),
             ),
         ] {
@@ -276,7 +302,33 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                 .collect();
-            assert_eq!(presented_key(&map), key, "{headers:?}");
+            assert_eq!(presented_key(&map).unwrap(), key, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn two_keys_that_differ_are_refused() {
+        for headers in [
+            [("authorization", "Bearer k1"), ("x-api-key", "k2")],
+            [
+                ("authorization", "Bearer k1"),
+                ("authorization", "Bearer k2"),
+            ],
+            [("x-api-key", "k1"), ("x-api-key", "k2")],
+        ] {
+            let map = headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect::<Vec<(HeaderName, HeaderValue)>>();
+            let mut all = HeaderMap::new();
+            for (name, value) in map {
+                all.append(name, value);
+            }
+            let refused = presented_key(&all);
+            assert!(
+                matches!(refused, Err(Problem::InvalidRequest(_))),
+                "{headers:?}"
+            );
         }
     }
 }

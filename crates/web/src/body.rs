@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, EXPECT};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
@@ -40,11 +41,9 @@ impl<const MAX: usize> FromRequest<App> for RawJson<MAX> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let says_json = says_json(&request);
+        let says_json = says_json(request.headers());
         let bytes = read(request, app, MAX).await?;
-        if !says_json {
-            return Err(Problem::UnsupportedMediaType);
-        }
+        says_json?;
         Ok(Self(bytes))
     }
 }
@@ -62,13 +61,15 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let says_json = says_json(&request);
+        let says_json = says_json(request.headers());
         let bytes = read(request, app, BODY_MAX).await?;
-        let absent = bytes.is_empty() || (says_json && bytes.trim_ascii() == b"null");
-        match (absent, says_json) {
-            (true, _) => parse(b"{}").map(Self),
-            (false, true) => parse(&bytes).map(Self),
-            (false, false) => Err(Problem::UnsupportedMediaType),
+        if bytes.is_empty() {
+            return parse(b"{}").map(Self);
+        }
+        says_json?;
+        match bytes.trim_ascii() {
+            b"null" => parse(b"{}").map(Self),
+            _ => parse(&bytes).map(Self),
         }
     }
 }
@@ -81,30 +82,66 @@ async fn read(request: Request, app: &App, max: usize) -> Result<Bytes, Problem>
     if asks && is_larger(&body, max) {
         return Err(Problem::too_large(max));
     }
-    app.room.read(body, max).await
+    let bytes = app.room.read(body, max).await?;
+    Ok(match bytes.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => bytes.slice_ref(rest),
+        None => bytes,
+    })
 }
+
+/// U+FEFF in UTF-8. Some editors and platforms write it before a text; a parser may ignore it (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether a body says so itself.
 fn is_larger(body: &Body, max: usize) -> bool {
     body.size_hint().lower() > max as u64
 }
 
-/// Whether the content type is `application/json`; of its parameters only `charset=utf-8` may be.
-fn says_json(request: &Request) -> bool {
-    let value = request.headers().get(CONTENT_TYPE);
-    let Some(text) = value.and_then(|value| value.to_str().ok()) else {
-        return false;
-    };
-    let mut parts = text.split(';').map(str::trim);
+/// Checks that the body is said to be JSON in UTF-8 that is not compressed.
+///
+/// # Errors
+/// Says what it is said to be instead, and what to send.
+fn says_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let wrong = |sentence: String| Err(Problem::UnsupportedMediaType(sentence));
+    for encoding in headers.get_all(CONTENT_ENCODING) {
+        let encoding = encoding.to_str().unwrap_or("unknown").trim();
+        if !(encoding.is_empty() || encoding.eq_ignore_ascii_case("identity")) {
+            return wrong(format!(
+                "The body has the content encoding {:?}, and a compressed body is not accepted: send it as it is, \
+                 without `Content-Encoding`.",
+                shortened(encoding)
+            ));
+        }
+    }
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let mut parts = value.unwrap_or_default().split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default();
-    essence.eq_ignore_ascii_case("application/json")
-        && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, charset)) if name.eq_ignore_ascii_case("charset") => {
-                charset.trim_matches('"').eq_ignore_ascii_case("utf-8")
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return wrong(
+            "The body must be JSON and say so: send `Content-Type: application/json`.".into(),
+        );
+    }
+    for parameter in parts {
+        if let Some((name, charset)) = parameter.split_once('=')
+            && name.trim().eq_ignore_ascii_case("charset")
+        {
+            let charset = charset.trim().trim_matches('"');
+            if !UTF_8.iter().any(|name| charset.eq_ignore_ascii_case(name)) {
+                return wrong(format!(
+                    "The body says that it is in the character set {:?}; JSON is sent in UTF-8 (RFC 8259). Encode it \
+                     in UTF-8, and leave `charset` out.",
+                    shortened(charset)
+                ));
             }
-            _ => true,
-        })
+        }
+    }
+    Ok(())
 }
+
+/// What clients call UTF-8, and what is part of it.
+const UTF_8: [&str; 4] = ["utf-8", "utf8", "us-ascii", "ascii"];
 
 /// How much memory the bodies of all requests may hold together.
 pub(crate) struct Room(Arc<Semaphore>);
@@ -228,8 +265,12 @@ impl AsRef<[u8]> for Held {
 /// Reads a value in two steps, so that what is not JSON (400) and what is not as expected (422)
 /// are told apart by kind and not by wording.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let value: serde_json::Value = serde_json::from_slice(bytes)
-        .map_err(|error| Problem::InvalidJson(format!("The body is not valid JSON: {error}.")))?;
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| {
+        Problem::InvalidJson(format!(
+            "The body is not valid JSON: {}.",
+            model::event::explain_json(&String::from_utf8_lossy(bytes), &error)
+        ))
+    })?;
     if !value.is_object() {
         return Err(Problem::payload("", "expected an object"));
     }
@@ -413,21 +454,35 @@ mod tests {
     }
 
     #[test]
-    fn only_json_is_json() {
-        for (value, is) in [
-            ("application/json", true),
-            ("Application/JSON; charset=UTF-8", true),
-            ("application/json;charset=\"utf-8\"", true),
-            ("application/json; charset=latin1", false),
-            ("application/jsonp", false),
-            ("text/json", false),
-            ("", false),
+    fn only_json_in_utf_8_is_accepted_and_the_sentence_says_what_came_instead() {
+        let json = "application/json";
+        for (content_type, encoding, named) in [
+            (json, None, None),
+            ("Application/JSON; charset=UTF-8", None, None),
+            ("application/json;charset=\"utf-8\"", None, None),
+            ("application/json; charset=utf8", None, None),
+            ("application/json; charset=us-ascii", Some("identity"), None),
+            ("application/json; profile=x", None, None),
+            ("application/json; charset=latin1", None, Some("\"latin1\"")),
+            ("application/json; charset=utf-16", None, Some("\"utf-16\"")),
+            ("application/jsonp", None, Some("Content-Type")),
+            ("text/json", None, Some("Content-Type")),
+            ("", None, Some("Content-Type")),
+            (json, Some("gzip"), Some("\"gzip\"")),
+            (json, Some("br"), Some("\"br\"")),
         ] {
-            let request = Request::builder()
-                .header(CONTENT_TYPE, value)
-                .body(Body::empty())
-                .unwrap();
-            assert_eq!(says_json(&request), is, "{value:?}");
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
+            if let Some(encoding) = encoding {
+                headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
+            }
+            match (says_json(&headers), named) {
+                (Ok(()), None) => {}
+                (Err(Problem::UnsupportedMediaType(said)), Some(named)) => {
+                    assert!(said.contains(named), "{said}");
+                }
+                (found, _) => panic!("{content_type}, {encoding:?}: {found:?}"),
+            }
         }
     }
 }

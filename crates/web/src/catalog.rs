@@ -12,7 +12,6 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::authority::{CatalogRead, path_parameter};
-use crate::body::shortened;
 use crate::problem::Problem;
 use crate::query::{PER_PAGE_MAX, Paging};
 use crate::render::{self, Answer, List};
@@ -102,6 +101,11 @@ async fn show(
     State(app): State<App>,
 ) -> Result<Response, Problem> {
     let found = app.catalog.get(&name);
-    let found = found.ok_or_else(|| Problem::NoSuchType(shortened(&name).into()))?;
+    let found = found.ok_or_else(|| {
+        Problem::NoSuchType(format!(
+            "There is no such type: {}.",
+            app.catalog.unknown(&name)
+        ))
+    })?;
     Ok(render::ok(TypeView::of(found)))
 }

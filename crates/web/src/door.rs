@@ -13,16 +13,17 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use engine::Bearer;
 use futures_util::FutureExt;
-use http::header::CONTENT_LENGTH;
-use http::{Method, StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use model::rate::Quota;
 use tower::Service;
 
 use crate::App;
 use crate::authority::{self, Caller};
-use crate::body::{BATCH_MAX, BODY_MAX, DRAINED_MAX};
+use crate::body::{BATCH_MAX, BODY_MAX, DRAINED_MAX, shortened};
 use crate::problem::Problem;
 use crate::rate;
+use crate::request_id::RequestId;
 use crate::settings;
 
 const EVENTS: &str = "/v1/events";
@@ -44,7 +45,7 @@ impl Api {
     /// Puts the door before the routes.
     pub(crate) fn enclose(routes: Router<App>, app: App) -> Self {
         let routes = routes
-            .fallback(async || Problem::NotFound)
+            .fallback(async |uri: Uri| Problem::NoSuchPath(shortened(uri.path()).into_owned()))
             .method_not_allowed_fallback(wrong_method)
             .with_state(app.clone());
         Self {
@@ -72,7 +73,10 @@ impl Api {
         let started = Instant::now();
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let app = self.app.clone();
-        let (quota, entered) = if is_api(uri.path()) {
+        let id = app.request_ids.of(request.headers());
+        let (quota, entered) = if let Err(problem) = one_host(request.headers()) {
+            (None, Err(problem))
+        } else if is_api(uri.path()) {
             enter(&app, &mut request)
         } else {
             if let Some(peer) = self.peer {
@@ -89,11 +93,23 @@ impl Api {
             if let Some(quota) = quota {
                 rate::write_headers(&quota, response.headers_mut());
             }
+            id.write(response.headers_mut());
             app.answers.count(response.status());
             // The path only: a query may carry a token.
-            log(&method, uri.path(), response.status(), started);
+            log(&id, &method, uri.path(), response.status(), started);
             Ok(response)
         }
+    }
+}
+
+/// Refuses a request with more than one `Host`, as RFC 9112, section 3.2 demands: a proxy and this service could each
+/// look at another of them.
+fn one_host(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get_all(HOST).iter().nth(1) {
+        None => Ok(()),
+        Some(_) => Err(Problem::InvalidRequest(
+            "The request has the header `Host` more than once; send it once.".into(),
+        )),
     }
 }
 
@@ -182,12 +198,13 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     Problem::internal(&format_args!("a handler panicked: {what}")).into_response()
 }
 
-fn log(method: &Method, path: &str, status: StatusCode, started: Instant) {
+fn log(id: &RequestId, method: &Method, path: &str, status: StatusCode, started: Instant) {
     let took = started.elapsed();
+    let request = id.as_str();
     if status.is_server_error() && may_warn(status) {
-        tracing::warn!(%method, path, status = status.as_u16(), ?took, "answered with an error of ours");
+        tracing::warn!(request, %method, path, status = status.as_u16(), ?took, "answered with an error of ours");
     } else {
-        tracing::debug!(%method, path, status = status.as_u16(), ?took, "answered");
+        tracing::debug!(request, %method, path, status = status.as_u16(), ?took, "answered");
     }
 }
 

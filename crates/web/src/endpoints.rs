@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::authority::{PathId, TeamRead, TeamWrite};
-use crate::body::{Json, check_text, required, shortened};
+use crate::body::{Json, check_text, required};
 use crate::problem::Problem;
 use crate::query::{PageParameters, Paging};
 use crate::render::{self, Answer, Id, List, Moment};
@@ -150,9 +150,9 @@ pub(crate) fn read_subscription(
         .enumerate()
         .filter(|(_, name)| *name != "*" && app.catalog.get(name).is_none());
     if let Some((index, name)) = unknown.next() {
-        let name = shortened(name);
         return Err(Problem::UnknownEventType(format!(
-            "/eventTypes/{index}: unknown event type {name:?}; GET /v1/event-types lists the known ones."
+            "/eventTypes/{index}: {}.",
+            app.catalog.unknown(name)
         )));
     }
     Ok(Subscription::from_names(names))

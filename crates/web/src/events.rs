@@ -8,7 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use engine::Publication;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use model::catalog::Catalog;
 use model::event::{self, data_of};
 use model::id::{EventId, Id as _, IdCodec};
@@ -28,6 +28,8 @@ use crate::query::{PageParameters, Paging};
 use crate::render::{self, Answer, Id, List, Moment};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// In the response to a request whose idempotency key was used before: it is the response from then.
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -117,7 +119,8 @@ struct NewBatchEvent {
 /// Publish an event. Answered once the event and its deliveries are durable.
 #[utoipa::path(post, path = "/v1/events", tag = "Events", operation_id = "publishEvent", request_body = NewEvent,
     params(("Idempotency-Key" = Option<String>, Header, description = "Remembered for 24 hours: the same key with the same body gets the same answer and publishes nothing again.", example = "link-5f4dcc3b-expired")),
-    responses((status = 202, description = "The event is durable and will be delivered.", body = Answer<PublishedEvent>),
+    responses((status = 202, description = "The event is durable and will be delivered.", body = Answer<PublishedEvent>,
+            headers(("Idempotent-Replayed" = String, description = "`true` where the idempotency key was used before: this is the response from then, and nothing was published again. Absent otherwise."))),
         (status = 409, description = "The idempotency key was used for another event."))
 )]
 async fn publish(
@@ -139,11 +142,12 @@ async fn publish(
         .first()
         .ok_or_else(|| Problem::internal(&"an event was lost"))?;
     let codec = app.engine.store().codec();
-    Ok(render::accepted(PublishedEvent::of(
-        accepted,
-        &event_type,
-        codec,
-    )))
+    let mut response = render::accepted(PublishedEvent::of(accepted, &event_type, codec));
+    if accepted.replayed {
+        let headers = response.headers_mut();
+        headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 /// What the header of that name says. A wrong one is refused only after the body was read: a client

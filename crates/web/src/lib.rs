@@ -5,6 +5,7 @@
 //!
 //! - `door`: what happens to every request before and after its handler;
 //! - `authority`: who asks, and the extractors without which no handler gets hold of a team;
+//! - `request_id`: what a request is called;
 //! - `rate`: how many requests a key and a team have left;
 //! - `body` and `query`: from bytes and parameters to checked values;
 //! - `problem` and `render`: the two shapes an answer has;
@@ -32,6 +33,7 @@ mod problem;
 mod query;
 mod rate;
 mod render;
+mod request_id;
 mod settings;
 mod teams;
 mod token;
@@ -89,6 +91,7 @@ struct Parts {
     options: WebOptions,
     rates: rate::Rates,
     answers: health::Answers,
+    request_ids: request_id::RequestIds,
     room: body::Room,
     watchers: settings::Watchers,
     recoveries: settings::Recoveries,
@@ -107,6 +110,7 @@ pub fn api(engine: Engine, catalog: Arc<Catalog>, options: WebOptions) -> Api {
     let app = App(Arc::new(Parts {
         rates: rate::Rates::new(options.key_limit, options.team_limit),
         answers: health::Answers::default(),
+        request_ids: request_id::RequestIds::new(),
         room: body::Room::default(),
         watchers: settings::Watchers::default(),
         recoveries: settings::Recoveries::default(),

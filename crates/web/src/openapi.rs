@@ -19,7 +19,7 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::authority::TEAM_HEADER;
-use crate::problem::{ErrorBody, ErrorCode};
+use crate::problem::{ErrorBody, ErrorCode, FieldErrorBody};
 use crate::render::API_VERSION;
 use crate::{
     App, audit, catalog, deliveries, endpoint_actions, endpoints, events, health, keys, teams,
@@ -134,6 +134,10 @@ fn document() -> OpenApi {
     let schemas = [
         (ErrorBody::name().into_owned(), ErrorBody::schema()),
         (ErrorCode::name().into_owned(), ErrorCode::schema()),
+        (
+            FieldErrorBody::name().into_owned(),
+            FieldErrorBody::schema(),
+        ),
     ];
     components.schemas.extend(schemas);
     for (name, kind, text) in HEADERS {
@@ -229,7 +233,7 @@ const ERRORS: [SharedError; 11] = [
     error(403, "Forbidden", "The key does not allow this."),
     error(404, "NotFound", "There is no such thing, or it belongs to another team."),
     error(413, "PayloadTooLarge", "The body is too large."),
-    error(415, "UnsupportedMediaType", "The body does not say that it is JSON."),
+    error(415, "UnsupportedMediaType", "The body does not say that it is JSON in UTF-8, or it is compressed."),
     error(422, "Unprocessable", "The body is JSON, but not what was expected; the sentence names the place."),
     error(429, "TooManyRequests", "Too many requests; `Retry-After` says when to come back. Publishing is never refused for this."),
     error(500, "InternalError", "Something went wrong on our side."),
@@ -241,6 +245,7 @@ fn open_name(name: &str) -> String {
     format!("{name}WithoutKey")
 }
 
+const REQUEST_ID: &str = "X-Request-Id";
 const RATE_HEADERS: [&str; 3] = [
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
@@ -248,7 +253,8 @@ const RATE_HEADERS: [&str; 3] = [
 ];
 
 #[rustfmt::skip]
-const HEADERS: [(&str, Type, &str); 5] = [
+const HEADERS: [(&str, Type, &str); 6] = [
+    (REQUEST_ID, Type::String, "What the request is called, also in the service's log: what the client sent as `X-Request-Id` (1 to 128 of `A-Za-z0-9-_.`), else made for it."),
     (RATE_HEADERS[0], Type::Integer, "How many requests fit a window. Only in answers to a team's key, as the two beside it."),
     (RATE_HEADERS[1], Type::Integer, "How many more requests fit the current window."),
     (RATE_HEADERS[2], Type::Integer, "When the next window starts, in Unix milliseconds."),
@@ -307,7 +313,7 @@ fn fill(status: &str, response: &mut Documented, api: bool) {
             .content
             .insert("application/json".into(), RefOr::T(body));
     }
-    let mut headers = Vec::new();
+    let mut headers = vec![REQUEST_ID];
     match status {
         "401" => headers.push("WWW-Authenticate"),
         _ if api => headers.extend(RATE_HEADERS),

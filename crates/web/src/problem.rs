@@ -7,7 +7,7 @@ use egress::UrlProblem;
 use engine::Refusal;
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use model::event::{BatchProblem, EventProblem};
+use model::event::{BatchProblem, EventProblem, FieldError};
 use serde::Serialize;
 use store::StoreError;
 use utoipa::ToSchema;
@@ -33,6 +33,10 @@ pub(crate) enum Problem {
     Forbidden(String),
     /// There is no such thing, or it is another team's.
     NotFound,
+    /// No call has this path.
+    NoSuchPath(String),
+    /// There is no team of this id.
+    NoSuchTeam(String),
     /// The catalog has no such event type.
     NoSuchType(String),
     /// The path is right, the method is not.
@@ -43,12 +47,16 @@ pub(crate) enum Problem {
     LimitReached(String),
     /// The body is too large.
     PayloadTooLarge(String),
-    /// The body does not say that it is JSON.
-    UnsupportedMediaType,
+    /// The body does not say that it is JSON in UTF-8, or is compressed.
+    UnsupportedMediaType(String),
     /// The catalog has no such event type.
     UnknownEventType(String),
-    /// JSON, but not what was expected at this JSON pointer.
-    InvalidPayload { pointer: String, expected: String },
+    /// JSON, but not what was expected at this JSON pointer; what else is wrong.
+    InvalidPayload {
+        pointer: String,
+        expected: String,
+        others: Vec<FieldError>,
+    },
     /// A receiver's URL breaks a rule.
     InvalidUrl(String),
     /// Too many requests; how long until there may be more.
@@ -69,6 +77,23 @@ pub(crate) struct ErrorBody<'a> {
     /// What happened, for programs; never changes for the same cause.
     #[schema(value_type = ErrorCode)]
     code: &'static str,
+    /// What is wrong with each field, the one that `error` names first. Only where fields of the body are wrong;
+    /// at most 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldErrorBody<'a>>,
+}
+
+/// What is wrong with one field of the body.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FieldError)]
+pub(crate) struct FieldErrorBody<'a> {
+    /// The field's JSON pointer (RFC 6901); of a missing field, where it should have been.
+    #[schema(example = "/data/name")]
+    pointer: &'a str,
+    /// What was expected there.
+    #[schema(example = "this field is required, and it is missing")]
+    error: &'a str,
 }
 
 /// Every code an error can have; the schema's list, kept whole by a test.
@@ -105,6 +130,7 @@ impl Problem {
         Self::InvalidPayload {
             pointer: pointer.into(),
             expected: expected.into(),
+            others: Vec::new(),
         }
     }
 
@@ -133,12 +159,14 @@ impl Problem {
             Self::Unauthorized { .. } => (S::UNAUTHORIZED, "unauthorized"),
             Self::PaymentRequired => (S::PAYMENT_REQUIRED, "payment_required"),
             Self::Forbidden(_) => (S::FORBIDDEN, "forbidden"),
-            Self::NotFound | Self::NoSuchType(_) => (S::NOT_FOUND, "not_found"),
+            Self::NotFound | Self::NoSuchType(_) | Self::NoSuchPath(_) | Self::NoSuchTeam(_) => {
+                (S::NOT_FOUND, "not_found")
+            }
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Conflict(_) => (S::CONFLICT, "conflict"),
             Self::LimitReached(_) => (S::CONFLICT, "limit_reached"),
             Self::PayloadTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "payload_too_large"),
-            Self::UnsupportedMediaType => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::UnsupportedMediaType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::UnknownEventType(_) => (S::UNPROCESSABLE_ENTITY, "unknown_event_type"),
             Self::InvalidPayload { .. } => (S::UNPROCESSABLE_ENTITY, "invalid_payload"),
             Self::InvalidUrl(_) => (S::UNPROCESSABLE_ENTITY, "invalid_url"),
@@ -162,19 +190,21 @@ impl Problem {
                 "The team's plan has no webhooks; move the team to a plan that has.".into()
             }
             Self::NotFound => "There is no such thing, or it belongs to another team.".into(),
-            Self::NoSuchType(name) => format!(
-                "There is no event type {name:?}; GET /v1/event-types lists the known ones."
-            ),
+            Self::NoSuchPath(path) => {
+                format!("There is no such path {path:?}; GET /openapi.json lists the calls there are.")
+            }
+            Self::NoSuchTeam(id) => format!("There is no team {id:?}."),
             Self::MethodNotAllowed => {
                 "This path does not take this method; the header Allow lists those it takes.".into()
             }
-            Self::UnsupportedMediaType => {
-                "The body must be JSON and say so: send `Content-Type: application/json`.".into()
-            }
-            Self::InvalidPayload { pointer, expected } if pointer.is_empty() => {
+            Self::InvalidPayload {
+                pointer, expected, ..
+            } if pointer.is_empty() => {
                 format!("the body: {expected}")
             }
-            Self::InvalidPayload { pointer, expected } => format!("{pointer}: {expected}"),
+            Self::InvalidPayload {
+                pointer, expected, ..
+            } => format!("{pointer}: {expected}"),
             Self::RateLimited(wait) => format!(
                 "Too many requests for now; the limit resets in {} s. Publishing events is not limited.",
                 whole_seconds(*wait)
@@ -189,11 +219,32 @@ impl Problem {
             | Self::InvalidRequest(text)
             | Self::Forbidden(text)
             | Self::PayloadTooLarge(text)
+            | Self::UnsupportedMediaType(text)
             | Self::Conflict(text)
             | Self::LimitReached(text)
             | Self::UnknownEventType(text)
+            | Self::NoSuchType(text)
             | Self::InvalidUrl(text) => text.clone(),
         }
+    }
+
+    /// What is wrong with each field.
+    fn fields(&self) -> Vec<FieldErrorBody<'_>> {
+        let Self::InvalidPayload {
+            pointer,
+            expected: error,
+            others,
+        } = self
+        else {
+            return Vec::new();
+        };
+        let others = others.iter().map(|one| FieldErrorBody {
+            pointer: &one.pointer,
+            error: &one.expected,
+        });
+        std::iter::once(FieldErrorBody { pointer, error })
+            .chain(others)
+            .collect()
     }
 
     pub(crate) fn headers(&self) -> HeaderMap {
@@ -230,7 +281,15 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, code) = self.status_and_code();
         let error = &self.sentence();
-        let mut response = render::json(status, &ErrorBody { error, code });
+        let errors = self.fields();
+        let mut response = render::json(
+            status,
+            &ErrorBody {
+                error,
+                code,
+                errors,
+            },
+        );
         response.headers_mut().extend(self.headers());
         response
     }
@@ -270,9 +329,15 @@ impl From<EventProblem> for Problem {
             EventProblem::InvalidJson(_) => Self::InvalidJson(problem.to_string()),
             EventProblem::UnknownType(_) => Self::UnknownEventType(problem.to_string()),
             EventProblem::TooLarge { .. } => Self::PayloadTooLarge(problem.to_string()),
-            EventProblem::InvalidPayload { pointer, expected } => {
-                Self::InvalidPayload { pointer, expected }
-            }
+            EventProblem::InvalidPayload {
+                pointer,
+                expected,
+                others,
+            } => Self::InvalidPayload {
+                pointer,
+                expected,
+                others,
+            },
         }
     }
 }
@@ -314,11 +379,17 @@ mod tests {
             (Problem::PaymentRequired, 402, "payment_required"),
             (Problem::Forbidden(text()), 403, "forbidden"),
             (Problem::NotFound, 404, "not_found"),
+            (Problem::NoSuchPath(text()), 404, "not_found"),
+            (Problem::NoSuchTeam(text()), 404, "not_found"),
             (Problem::MethodNotAllowed, 405, "method_not_allowed"),
             (Problem::Conflict(text()), 409, "conflict"),
             (Problem::LimitReached(text()), 409, "limit_reached"),
             (Problem::too_large(1), 413, "payload_too_large"),
-            (Problem::UnsupportedMediaType, 415, "unsupported_media_type"),
+            (
+                Problem::UnsupportedMediaType(text()),
+                415,
+                "unsupported_media_type",
+            ),
             (Problem::UnknownEventType(text()), 422, "unknown_event_type"),
             (Problem::payload("/a", "b"), 422, "invalid_payload"),
             (Problem::InvalidUrl(text()), 422, "invalid_url"),

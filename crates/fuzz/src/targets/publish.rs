@@ -131,14 +131,17 @@ fn check_refused(problem: &EventProblem, body: &[u8]) {
             let value = serde_json::from_slice::<serde_json::Value>(body);
             assert!(value.is_err(), "it is JSON: {sentence}");
         }
-        EventProblem::UnknownType(name) => {
+        EventProblem::UnknownType(unknown) => {
+            let name = unknown.name.as_str();
             assert!(
                 name.chars().count() <= 129 && CATALOG.get(name).is_none(),
                 "{name:?}"
             );
         }
         EventProblem::TooLarge { bytes, max, .. } => assert!(bytes > max),
-        EventProblem::InvalidPayload { pointer, expected } => {
+        EventProblem::InvalidPayload {
+            pointer, expected, ..
+        } => {
             assert!(expected.len() > 10 && pointer.len() <= 1000, "{sentence}");
             let text = std::str::from_utf8(body).expect("it was read as text");
             let mut here = vec![text];

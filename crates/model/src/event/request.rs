@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{EVENT_BODY_MAX, EventProblem, NewEvent};
 use crate::catalog::Catalog;
-use crate::json::push_segment;
+use crate::json::{self, push_segment};
 
 /// The largest body of a batch, in bytes (contract: 413 above).
 pub const BATCH_BODY_MAX: usize = 8 * 1024 * 1024;
@@ -179,7 +179,9 @@ fn string<'b>(value: &'b RawValue, at: &str) -> Result<Cow<'b, str>, EventProble
     }
     serde_json::from_str::<Text<'_>>(value.get())
         .map(|text| text.0)
-        .map_err(|problem| EventProblem::InvalidJson(format!("{problem} of {at}")))
+        .map_err(|problem| {
+            EventProblem::InvalidJson(format!("{} of {at}", json::explain(value.get(), &problem)))
+        })
 }
 
 /// A string that is borrowed where it has no escapes.
@@ -270,7 +272,7 @@ where
     };
     parsed
         .and_then(|()| deserializer.end())
-        .map_err(|problem| EventProblem::InvalidJson(problem.to_string()))?;
+        .map_err(|problem| EventProblem::InvalidJson(json::explain(text, &problem)))?;
     if fits {
         Ok(())
     } else {

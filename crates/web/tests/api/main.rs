@@ -7,6 +7,7 @@ extern crate vk_web as web;
 
 mod access;
 mod audit;
+mod conventions;
 mod deliveries;
 mod document;
 mod endpoints;

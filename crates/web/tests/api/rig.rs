@@ -379,7 +379,8 @@ impl Answer {
         value.map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Asserts the status and code of an error, and that it has nothing but its two fields.
+    /// Asserts the status and code of an error, and that it has nothing but its two fields, and where fields of the
+    /// body are wrong the list of them.
     #[track_caller]
     pub(crate) fn assert_error(&self, status: u16, code: &str) -> String {
         let body = self.json();
@@ -388,7 +389,19 @@ impl Answer {
             (status, &json!(code)),
             "{body}"
         );
-        assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
+        let fields = if code == "invalid_payload" { 3 } else { 2 };
+        assert_eq!(body.as_object().unwrap().len(), fields, "{body}");
+        if let Some(first) = body["errors"].get(0) {
+            let pointer = first["pointer"].as_str().unwrap();
+            let error = first["error"].as_str().unwrap();
+            let place = if pointer.is_empty() {
+                "the body"
+            } else {
+                pointer
+            };
+            assert_eq!(body["error"], format!("{place}: {error}"), "{body}");
+        }
+        assert!(!self.header("x-request-id").is_empty());
         assert_eq!(self.header("content-type"), "application/json");
         let sentence = body["error"].as_str().unwrap();
         assert!(sentence.len() > 10, "{body}");
