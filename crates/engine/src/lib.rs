@@ -356,7 +356,6 @@ impl Engine {
         self.house.roster.set_operator(hash);
     }
 
-
     /// The team an operator names by its external id.
     pub fn team(&self, external_id: &str) -> Option<Arc<Team>> {
         self.house.roster.team_named(external_id)

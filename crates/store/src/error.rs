@@ -69,7 +69,10 @@ pub fn may_pass(error: &io::Error) -> bool {
         TimedOut,
         WouldBlock,
     ];
-    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|code| AWAY.contains(&code))
+    kinds.contains(&error.kind())
+        || error
+            .raw_os_error()
+            .is_some_and(|code| AWAY.contains(&code))
 }
 
 /// Why an open database could not be taken up.

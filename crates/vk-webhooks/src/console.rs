@@ -23,7 +23,9 @@ pub(crate) fn print_or_end(line: impl Display) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => {
-            crate::logging::say(&format!("error: cannot write to standard output: {error}\n"));
+            crate::logging::say(&format!(
+                "error: cannot write to standard output: {error}\n"
+            ));
             crate::logging::flush();
             std::process::exit(1);
         }

@@ -78,11 +78,12 @@ async fn alive() -> Response {
     render::json(StatusCode::OK, &OK)
 }
 
-/// Whether the store can be reached and the service is not about to stop.
+/// Whether the store can be reached.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", operation_id = "getReadiness", security(()),
     responses((status = 200, description = "It can take requests.", body = Condition))
 )]
 async fn ready(State(app): State<App>) -> Result<Response, Problem> {
+    // Who routes by this one stops sending before the listener closes.
     if app.options.stopping.load(Ordering::Acquire) {
         return Err(Problem::Unavailable);
     }

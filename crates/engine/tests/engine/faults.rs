@@ -321,7 +321,9 @@ async fn an_attempt_that_panics_fails_alone_and_its_delivery_comes_to_an_end() {
     let statuses: Vec<_> = deliveries.iter().map(|one| one.status()).collect();
     assert!(statuses.contains(&Status::Delivered), "{statuses:?}");
     assert!(statuses.contains(&Status::DeadLetter), "{statuses:?}");
-    let dead = deliveries.iter().find(|one| one.status() == Status::DeadLetter);
+    let dead = deliveries
+        .iter()
+        .find(|one| one.status() == Status::DeadLetter);
     let (_, attempts) = rig.delivery(dead.unwrap().id).await;
     assert_eq!(attempts.len(), 6, "a whole schedule");
     for attempt in &attempts {
@@ -331,7 +333,10 @@ async fn an_attempt_that_panics_fails_alone_and_its_delivery_comes_to_an_end() {
         assert!(!detail.contains("not thought of"), "{detail}");
     }
     let metrics = rig.engine.metrics().await;
-    assert!(metrics.contains("vk_webhooks_attempts_panicked_total 6"), "{metrics}");
+    assert!(
+        metrics.contains("vk_webhooks_attempts_panicked_total 6"),
+        "{metrics}"
+    );
     let broken = tokio::time::timeout(Duration::from_secs(1), rig.engine.broken());
     assert!(broken.await.is_err(), "the engine goes on");
 }

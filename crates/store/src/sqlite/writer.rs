@@ -95,7 +95,11 @@ impl Writer {
     /// Waits until a part of the store has panicked.
     pub(super) async fn panicked(&self) {
         // Fails only if the sender is gone, and it is ours.
-        let _ = self.panicked.subscribe().wait_for(|panicked| *panicked).await;
+        let _ = self
+            .panicked
+            .subscribe()
+            .wait_for(|panicked| *panicked)
+            .await;
     }
 
     fn note_panic(&self) {

@@ -219,7 +219,9 @@ fn queued(listener: Listener) -> Vec<(TcpStream, SocketAddr)> {
         match listener.accept() {
             Ok((stream, peer)) => {
                 // Where it cannot be set up the client sees its connection end.
-                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                let stream = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpStream::from_std(stream));
                 queued.extend(stream.map(|stream| (stream, peer)));
             }
             Err(error) if concerns_one_client(&error) => {}

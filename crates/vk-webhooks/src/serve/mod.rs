@@ -346,11 +346,7 @@ fn engine_options(settings: &Settings, policy: &Policy, places: &Places) -> Engi
     }
 }
 
-fn web_options(
-    settings: &Settings,
-    address: SocketAddr,
-    stopping: Arc<AtomicBool>,
-) -> WebOptions {
+fn web_options(settings: &Settings, address: SocketAddr, stopping: Arc<AtomicBool>) -> WebOptions {
     let public_url = settings.public_url.clone();
     WebOptions {
         key_limit: settings.rate_limit_per_key,

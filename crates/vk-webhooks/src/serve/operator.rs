@@ -97,7 +97,9 @@ pub(super) async fn find(store: &Store, given: Option<&str>) -> Result<Option<La
             Ok(Some(None))
         }
         Err(_) => {
-            warn!("standard error does not take the operator's new key; it is kept once it was shown");
+            warn!(
+                "standard error does not take the operator's new key; it is kept once it was shown"
+            );
             Ok(Some(Some(showing)))
         }
     }
@@ -186,7 +188,9 @@ mod tests {
         let folder = Folder::new("operator");
         let settings = settings(&folder);
         let made = engine::new_operator_key().unwrap();
-        let first = Service::start(&settings, Some(made.text().into())).await.unwrap();
+        let first = Service::start(&settings, Some(made.text().into()))
+            .await
+            .unwrap();
         first.stop(Duration::ZERO).await;
 
         let own = "vk_admin_0123456789ABCDEFGHIJKLMNOPQRSTUV";

@@ -14,7 +14,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// What to do about it, behind what happened.
-const ADVICE: &str = "The service waits until it has passed, and takes no requests before; SIGTERM ends it";
+const ADVICE: &str =
+    "The service waits until it has passed, and takes no requests before; SIGTERM ends it";
 
 /// Why something cannot be done now, where only waiting can help.
 #[derive(Debug, thiserror::Error)]

@@ -48,7 +48,11 @@ impl Signals {
         let watch = move || {
             for (nth, signal) in (1..).zip(signals.forever()) {
                 on_signal(nth);
-                let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                let name = if signal == SIGINT {
+                    "SIGINT"
+                } else {
+                    "SIGTERM"
+                };
                 // Whoever waited for it may have gone on to its end.
                 let _ = arrives.send(name);
             }

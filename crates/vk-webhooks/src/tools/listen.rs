@@ -71,15 +71,19 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         print_or_end(format_args!("without --secret nothing is verified"));
     }
     if let Some(path) = &options.https {
-        print_or_end(format_args!("start the service with --ca-file {} to trust it",
-            path.display()));
+        print_or_end(format_args!(
+            "start the service with --ca-file {} to trust it",
+            path.display()
+        ));
     }
     let plain = if options.https.is_none() {
         " --allow-http"
     } else {
         ""
     };
-    print_or_end(format_args!("the service has to be started with --allow-cidr 127.0.0.1/32{plain} to reach it"));
+    print_or_end(format_args!(
+        "the service has to be started with --allow-cidr 127.0.0.1/32{plain} to reach it"
+    ));
     signals.next().await;
     Ok(())
 }
@@ -98,7 +102,10 @@ impl Listener {
         let event = arrival.header(&format!("{}-Event", self.header_prefix));
         let id = arrival.header(&format!("{}-Delivery", self.header_prefix));
         let (genuine, verdict) = self.judge(&arrival);
-        print_or_end(format_args!("\n{event} {id}: {verdict}\n{}", shown(&arrival.body)));
+        print_or_end(format_args!(
+            "\n{event} {id}: {verdict}\n{}",
+            shown(&arrival.body)
+        ));
         if !genuine {
             return Answer::status(401);
         }
