@@ -2,7 +2,7 @@
 //! that remember everything.
 //!
 //! Rooms: `binary` finds and runs the program, `service` is one that serves, `api` speaks HTTP to
-//! it, `example` is what is published, `inbox` is a receiver that records and answers by a script,
+//! it, `bare` is one with unusual streams, `example` is what is published, `inbox` is a receiver that records and answers by a script,
 //! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `random` is
 //! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the
 //! service has in use, `wait` waits for something to become true.
@@ -14,6 +14,7 @@
 
 mod apart;
 mod api;
+mod bare;
 mod binary;
 mod clock;
 mod disk;
@@ -33,6 +34,7 @@ mod wait;
 pub use ::leaks::QUERY;
 pub use apart::apart;
 pub use api::{Api, Reply};
+pub use bare::Bare;
 pub use binary::{Output, TempDir, program, run};
 pub use clock::Clock;
 pub use disk::{ReadOnlyFile, SmallDisk};

@@ -275,8 +275,13 @@ impl Service {
 
     /// Asks it to stop; how it ended, within 16 s.
     pub async fn terminate(self) -> Result<(ExitStatus, String)> {
-        kill_process(self.pid()?, Signal::TERM)?;
+        self.ask_to_stop()?;
         self.ended().await
+    }
+
+    /// Asks it to stop, and does not wait.
+    pub fn ask_to_stop(&self) -> Result<()> {
+        Ok(kill_process(self.pid()?, Signal::TERM)?)
     }
 
     /// How it ended by itself, within 16 s.

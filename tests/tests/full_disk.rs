@@ -186,11 +186,22 @@ async fn a_disk_that_fills_while_outcomes_are_recorded_loses_none_of_them() -> R
     disk.fill(0)?;
     said(&service, "cannot record outcomes", 2).await;
     service.kill().await?;
-    let told = setup.refusal(&[]).await?;
-    assert!(told.contains("the disk is full"), "{told}");
-    assert!(told.contains("has room"), "{told}");
-    disk.make_room()?;
-    let service = setup.start(&[]).await?;
+    // A start waits for room.
+    let make_room = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        disk.make_room()
+    };
+    let (service, made) = tokio::join!(setup.start(&[]), make_room);
+    made?;
+    let service = service?;
+    for says in [
+        "cannot start yet",
+        "the disk is full",
+        "has room",
+        "the trouble has passed",
+    ] {
+        assert!(service.log().contains(says), "{says}: {}", service.log());
+    }
     let operator = service.operator_of("acme");
     assert_eq!(delivered(&operator, &events).await?, [1; 30]);
     delivered(&operator, &more).await?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vk_tests::{
     Answer, Random, Setup, Storm, assert_arrived, assert_kept, eventually, eventually_within,
@@ -166,5 +166,102 @@ async fn what_outlasts_the_time_to_stop_is_cut_off_and_made_again() -> Result<()
         assert_eq!(delivery["id"], id);
     }
     assert_eq!(arrivals.len(), 2);
+    Ok(())
+}
+
+/// A proxy in front learns from `/readyz` that the service stops, and meanwhile nobody is refused.
+#[tokio::test]
+async fn while_an_attempt_ends_everything_is_answered_and_readiness_is_not() -> Result<()> {
+    let setup = Setup::new()?;
+    let inbox = setup.inbox().await?;
+    inbox.script([Answer::Hang]);
+    let service = setup.start(&["--attempt-timeout", "6s"]).await?;
+    let team = service.team("acme").await?;
+    team.endpoint(&inbox.url(), &[]).await?;
+    team.publish("team.member_removed", &member_removed())
+        .await?;
+    inbox.wait_for(1).await;
+    let stranger = service.stranger();
+    service.ask_to_stop()?;
+    let asked = Instant::now();
+    let mut accepted = Vec::new();
+    while asked.elapsed() < Duration::from_secs(4) {
+        let ready = stranger.send("GET", "/readyz", &[], "").await?;
+        if ready.status == 503 || asked.elapsed() > Duration::from_secs(1) {
+            assert_eq!((ready.status, ready.code()), (503, "unavailable"));
+            assert_eq!(ready.headers["connection"], "close");
+            assert_eq!(stranger.get("/healthz").await?.status, 200);
+            let event = team.publish("team.member_removed", &member_removed());
+            accepted.push(event.await?);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(accepted.len() > 3, "{}", accepted.len());
+    assert_eq!(inbox.count(), 1, "no attempt was started");
+    let (status, log) = service.ended().await?;
+    assert!(status.success(), "{log}");
+    assert!(asked.elapsed() < Duration::from_secs(15));
+    let service = setup.start(&[]).await?;
+    inbox.wait_for(1 + accepted.len()).await;
+    let operator = service.operator_of("acme");
+    for event in &accepted {
+        eventually("what was accepted meanwhile is delivered", async || {
+            let delivery = operator.deliveries_of(event).await.ok()?.pop()?;
+            (delivery["status"] == "delivered").then_some(())
+        })
+        .await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_listener_stays_open_for_the_drain_delay() -> Result<()> {
+    let setup = Setup::new()?;
+    let service = setup.start(&["--drain-delay", "3s"]).await?;
+    let stranger = service.stranger();
+    assert_eq!(stranger.get("/readyz").await?.status, 200);
+    service.ask_to_stop()?;
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_secs(2) {
+        let alive = stranger.get("/healthz").await?;
+        let stops = asked.elapsed() > Duration::from_secs(1);
+        assert!(!stops || alive.headers["connection"] == "close");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let ready = stranger.send("GET", "/readyz", &[], "").await?;
+    assert_eq!(ready.status, 503);
+    let (status, log) = service.ended().await?;
+    assert!(status.success(), "{log}");
+    let took = asked.elapsed();
+    assert!(took >= Duration::from_secs(3), "{took:?}");
+    Ok(())
+}
+
+/// Who has connected when the listener closes is served, and not reset.
+#[tokio::test]
+async fn who_waits_in_the_queue_is_served_before_the_end() -> Result<()> {
+    const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+    let setup = Setup::new()?;
+    let service = setup.start(&["--max-connections", "1"]).await?;
+    let mut idle = TcpStream::connect(service.address()).await?;
+    idle.write_all(REQUEST).await?;
+    let mut beginning = [0; 12];
+    idle.read_exact(&mut beginning).await?;
+    assert_eq!(&beginning, b"HTTP/1.1 200");
+    let mut queued = Vec::new();
+    for _ in 0..8 {
+        let mut client = TcpStream::connect(service.address()).await?;
+        client.write_all(REQUEST).await?;
+        queued.push(client);
+    }
+    service.ask_to_stop()?;
+    for mut client in queued {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await?;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    let (status, log) = service.ended().await?;
+    assert!(status.success(), "{log}");
     Ok(())
 }

@@ -29,7 +29,11 @@ impl Hand<'_> {
         &self,
         change: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {
-        to_the_end(Arc::clone(self.house).one_change(change)).await
+        to_the_end(
+            self.house
+                .watched(Arc::clone(self.house).one_change(change)),
+        )
+        .await
     }
 
     /// Makes a team; without an external id it gets a UUIDv7.

@@ -10,7 +10,7 @@
 //! - `publish`: match, commit, offer; [`Hand`] and `changes`: what is changed by hand; `to_the_end`:
 //!   neither is left half done;
 //! - `lane`: one endpoint's deliveries, in order and in bounded memory; `capacity`: what lanes share;
-//! - `sender`: one attempt; `recorder`: many outcomes in one commit; `counts`: what they come to;
+//! - `sender`: one attempt, `guarded` against its own panics; `recorder`: many outcomes in one commit; `counts`: what they come to;
 //! - `puller`: reading from the store what is due; `wakeups`: the one timer;
 //! - `metrics`: what is counted; `pages`: what the settings pages ask for beyond the API's verbs.
 
@@ -18,6 +18,7 @@ mod capacity;
 mod changes;
 pub mod clock;
 mod counts;
+mod guarded;
 mod hand;
 mod house;
 mod lane;
@@ -175,6 +176,14 @@ pub enum Bearer {
         /// The key.
         key: Arc<ApiKey>,
     },
+}
+
+/// A new operator's key, which is worth nothing until its hash is kept in the store.
+///
+/// # Errors
+/// Where there are no random bytes.
+pub fn new_operator_key() -> Result<NewKey, Refusal> {
+    changes::new_key(OPERATOR_KEY_PREFIX)
 }
 
 /// The engine. Cheap to clone.
@@ -347,17 +356,6 @@ impl Engine {
         self.house.roster.set_operator(hash);
     }
 
-    /// Makes a new operator's key and keeps its hash in the store.
-    ///
-    /// # Errors
-    /// Where there are no random bytes, or the store cannot keep it.
-    pub async fn make_operator_key(&self) -> Result<NewKey, Refusal> {
-        let key = changes::new_key(OPERATOR_KEY_PREFIX)?;
-        self.house.store.set_operator_key(key.hash()).await?;
-        self.set_operator_key(key.hash());
-        Ok(key)
-    }
-
     /// The team an operator names by its external id.
     pub fn team(&self, external_id: &str) -> Option<Arc<Team>> {
         self.house.roster.team_named(external_id)
@@ -378,7 +376,7 @@ impl Engine {
         publications: Vec<Publication>,
     ) -> Result<Vec<Accepted>, store::AcceptError> {
         let work = Arc::clone(&self.house).publish(team, publications);
-        to_the_end(work).await
+        self.watched_to_the_end(work).await
     }
 
     /// Sends an event to one endpoint whatever it subscribes to, as a test.
@@ -391,7 +389,8 @@ impl Engine {
         endpoint: EndpointId,
         event: NewEvent,
     ) -> Result<DeliveryId, Refusal> {
-        to_the_end(Arc::clone(&self.house).send_test(team, endpoint, event)).await
+        self.watched_to_the_end(Arc::clone(&self.house).send_test(team, endpoint, event))
+            .await
     }
 
     /// A fresh schedule for a delivery in any state, under the same id.
@@ -399,7 +398,8 @@ impl Engine {
     /// # Errors
     /// Where the team has no such delivery, its endpoint was deleted, or the store cannot.
     pub async fn retry_delivery(&self, team: TeamId, delivery: DeliveryId) -> Result<(), Refusal> {
-        to_the_end(Arc::clone(&self.house).retry_delivery(team, delivery)).await
+        self.watched_to_the_end(Arc::clone(&self.house).retry_delivery(team, delivery))
+            .await
     }
 
     /// Fresh schedules for an endpoint's dead letters of a range; how many.
@@ -412,13 +412,18 @@ impl Engine {
         endpoint: EndpointId,
         filter: RetryFilter,
     ) -> Result<u64, Refusal> {
-        to_the_end(Arc::clone(&self.house).retry_dead_letters(
-            team,
-            endpoint,
-            filter,
-            Arc::default(),
-        ))
-        .await
+        let work = Arc::clone(&self.house);
+        let work = work.retry_dead_letters(team, endpoint, filter, Arc::default());
+        self.watched_to_the_end(work).await
+    }
+
+    /// Work that goes on where its caller gives up. If it panics the engine is broken: what is durable by then
+    /// may not be in memory.
+    pub(crate) async fn watched_to_the_end<W>(&self, work: W) -> W::Output
+    where
+        W: Future<Output: Send> + Send + 'static,
+    {
+        to_the_end(self.house.watched(work)).await
     }
 
     /// The engine in somebody's hand: what they change is remembered as theirs.

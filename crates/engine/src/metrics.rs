@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     attempts: Family<AttemptLabels, Counter>,
     /// The one label set that nearly every attempt has, looked up once.
     delivered: Counter,
+    panicked: Counter,
     duration: Histogram,
     in_flight: Gauge,
     store_failures: Counter,
@@ -66,6 +67,7 @@ impl Metrics {
             deliveries: Counter::default(),
             attempts,
             delivered,
+            panicked: Counter::default(),
             duration: Histogram::new([
                 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
             ]),
@@ -104,6 +106,11 @@ impl Metrics {
             "attempts",
             "Attempts ended, by outcome and reason of failure",
             self.attempts.clone(),
+        );
+        registry.register(
+            "attempts_panicked",
+            "Attempts that failed by a bug of this service",
+            self.panicked.clone(),
         );
         registry.register(
             "attempt_duration_seconds",
@@ -203,6 +210,10 @@ impl Metrics {
             }
         };
         self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn attempt_panicked(&self) {
+        self.panicked.inc();
     }
 
     pub(crate) fn store_failed(&self) {

@@ -14,7 +14,6 @@ use store::{DueDelivery, RetryFilter};
 
 use crate::lane::Target;
 use crate::sender::Signed;
-use crate::to_the_end::to_the_end;
 use crate::{Engine, Refusal};
 
 impl Engine {
@@ -67,7 +66,7 @@ impl Engine {
         done: Arc<AtomicU64>,
     ) -> Result<u64, Refusal> {
         let work = Arc::clone(&self.house).retry_dead_letters(team, endpoint, filter, done);
-        to_the_end(work).await
+        self.watched_to_the_end(work).await
     }
 
     /// Waits until the engine begins to stop, so that what would go on for ever can end.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::fmt::Hyphenated;
 
+use crate::guarded::guarded;
 use crate::house::House;
 use crate::lane::{Lane, Target};
 
@@ -103,14 +104,17 @@ async fn attempt(
     let exchange = match &target.url {
         Err(problem) => refused(&problem.sentence),
         Ok(url) => {
-            let signed = Signed::new(target, &delivery, started_at, house.store.codec());
-            let request = Request {
-                url,
-                headers: &|| house.headers.of(&signed),
-                body: delivery.body.clone(),
-                deadline: started + house.options.attempt_timeout,
+            let exchange = async {
+                let signed = Signed::new(target, &delivery, started_at, house.store.codec());
+                let request = Request {
+                    url,
+                    headers: &|| house.headers.of(&signed),
+                    body: delivery.body.clone(),
+                    deadline: started + house.options.attempt_timeout,
+                };
+                house.transport.exchange(&target.connections, request).await
             };
-            house.transport.exchange(&target.connections, request).await
+            guarded(exchange, || house.metrics.attempt_panicked()).await
         }
     };
     let duration = started.elapsed();

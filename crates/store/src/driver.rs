@@ -24,13 +24,22 @@ pub trait Driver: Send + Sync + 'static {
     /// Finishes what was taken on, then closes. What comes later is [`StoreError::Unavailable`].
     fn close(&self) -> Pending<'_, ()>;
 
-    /// Waits until it can never again say what is on disk, so that only opening it anew helps.
-    fn failed(&self) -> Pending<'_, ()> {
+    /// Waits until only opening it anew helps.
+    fn failed(&self) -> Pending<'_, Fatal> {
         Box::pin(std::future::pending())
     }
 
     /// What it has done since it was opened.
     fn stats(&self) -> Stats;
+}
+
+/// Why a driver can never go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fatal {
+    /// The disk failed, and nobody knows what of the last writes is there.
+    Disk,
+    /// A part of the driver panicked, which is a bug: what it was doing is left half done.
+    Panic,
 }
 
 /// Which queue a unit waits in. Each gets its share, so that neither starves the other.

@@ -1,5 +1,7 @@
 //! Hides nothing: the ways in which the store says no.
 
+use std::io;
+
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -23,8 +25,55 @@ pub enum StoreError {
 
 /// Why the store could not be opened: a sentence that says what happened and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct OpenError(pub String);
+#[error("{sentence}")]
+pub struct OpenError {
+    /// What happened, why and what to do.
+    pub sentence: String,
+    /// It may pass by itself, such as a full disk: opening it again later can succeed. All else stays
+    /// until somebody does something about it.
+    pub may_pass: bool,
+}
+
+impl OpenError {
+    /// One that stays.
+    pub(crate) fn new(sentence: String) -> Self {
+        Self {
+            sentence,
+            may_pass: false,
+        }
+    }
+
+    /// The same, which passes by itself where `may_pass`.
+    pub(crate) fn that_may_pass(self, may_pass: bool) -> Self {
+        Self { may_pass, ..self }
+    }
+}
+
+/// Returns true if an operation on files that failed so may succeed later with nothing changed about the
+/// settings: no room, no more open files, no memory, a disk or a mount that is away.
+pub fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        Interrupted, OutOfMemory, QuotaExceeded, ResourceBusy, StaleNetworkFileHandle, StorageFull,
+        TimedOut, WouldBlock,
+    };
+    /// EIO, ENXIO, ENODEV, ENFILE, EMFILE, ENOTCONN (a mount whose server is gone), EREMOTEIO: `std` has
+    /// no stable kinds for most of these.
+    const AWAY: [i32; 7] = [5, 6, 19, 23, 24, 107, 121];
+    let kinds = [
+        Interrupted,
+        OutOfMemory,
+        QuotaExceeded,
+        ResourceBusy,
+        StaleNetworkFileHandle,
+        StorageFull,
+        TimedOut,
+        WouldBlock,
+    ];
+    kinds.contains(&error.kind())
+        || error
+            .raw_os_error()
+            .is_some_and(|code| AWAY.contains(&code))
+}
 
 /// Why an open database could not be taken up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -57,7 +57,7 @@ pub use accept::{Acceptance, Accepted, Idempotency};
 pub use audit::Hand;
 pub use due::{DueDelivery, DuePage, DuePosition};
 pub use endpoints::EndpointChange;
-pub use error::{AcceptError, LimitedError, OpenError, StoreError, TakeUpError};
+pub use error::{AcceptError, LimitedError, OpenError, StoreError, TakeUpError, may_pass};
 pub use events::EventSummary;
 pub use hours::EndpointHour;
 pub use latest::LatestAttempt;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::id::{Id, IdAllocator, IdCodec};
 use model::time::Timestamp;
 
-use crate::driver::{Commit, Driver, Line, Query, Stats, Unit};
+use crate::driver::{Commit, Driver, Fatal, Line, Query, Stats, Unit};
 use crate::error::{OpenError, StoreError, TakeUpError};
 use crate::fresh::{self, Fresh};
 use crate::seal::{self, Keyring};
@@ -46,16 +46,19 @@ impl Store {
     /// program, damaged, or cannot be written. A file that is refused is left as it is.
     pub async fn open_sqlite(options: SqliteOptions, keyring: Keyring) -> Result<Self, OpenError> {
         let name = options.path.display().to_string();
-        let driver = SqliteDriver::open(options).await?;
-        Self::with_driver(Arc::new(driver), keyring)
-            .await
-            .map_err(|error| match error {
-                TakeUpError::UnknownKey(id) => OpenError(format!(
+        let driver = Arc::new(SqliteDriver::open(options).await?);
+        let taken_up = Self::with_driver(Arc::clone(&driver) as Arc<dyn Driver>, keyring).await;
+        if taken_up.is_err() {
+            // So that the file can be opened again.
+            driver.close().await;
+        }
+        taken_up.map_err(|error| match error {
+                TakeUpError::UnknownKey(id) => OpenError::new(format!(
                     "{name} cannot be used with the key given: its signing secrets are sealed with \
                      the key {id}. Bring back the key file that belongs to this database; nothing was \
                      changed."
                 )),
-                TakeUpError::Store(error) => OpenError(format!(
+                TakeUpError::Store(error) => OpenError::new(format!(
                     "{name} cannot be taken up again: {error}. Nothing that was in it is lost. See \
                      that its disk has room, since what the last stop left unwritten has to be \
                      written first, and that it can be read and written; then start again."
@@ -127,10 +130,10 @@ impl Store {
         self.read_one(Query::new(ID_KEY, [])).await.map(|_| ())
     }
 
-    /// Waits until it can never again say what is on disk, so that only opening it anew helps: writes and
-    /// reads are refused from then on.
-    pub async fn failed(&self) {
-        self.inner.driver.failed().await;
+    /// Waits until only opening it anew helps: the disk failed, so that nobody knows what is on it and writes
+    /// and reads are refused from then on, or a part of the store panicked.
+    pub async fn failed(&self) -> Fatal {
+        self.inner.driver.failed().await
     }
 
     /// What it has done since it was opened: for metrics.

@@ -1,13 +1,17 @@
 //! Hides what can be typed, and which room answers it.
 
-use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::tools::{listen, trigger, verify};
-use crate::{config, demo, serve};
+use crate::{config, console, demo, serve};
+
+/// How long work that nobody waits for may go on once the service has ended, such as closing the database
+/// after a start that failed.
+const LEFT_OVER: Duration = Duration::from_secs(2);
 
 /// Signed webhooks, delivered: events in, signed HTTPS deliveries out, retried and logged.
 #[derive(Parser)]
@@ -39,15 +43,21 @@ enum Command {
 pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Serve(given) => {
+            // Before there are other threads that could look at the environment.
+            let passed = serve::passed::listener()?;
             let settings = config::load(&given, environment())?;
-            runtime()?.block_on(serve::run(settings))?;
+            let runtime = runtime()?;
+            let ended = runtime.block_on(serve::run(settings, passed));
+            // What still waits for a disk must not hold up the end.
+            runtime.shutdown_timeout(LEFT_OVER);
+            ended?;
         }
         Command::Demo(options) => return runtime()?.block_on(demo::run(options)),
         Command::Listen(options) => runtime()?.block_on(listen::run(options))?,
         Command::Trigger(options) => runtime()?.block_on(trigger::run(options))?,
         Command::Verify(options) => return verify::run(&options),
-        Command::Config => print(config::DEFAULTS)?,
-        Command::Openapi => print(&web::openapi_json())?,
+        Command::Config => console::print(config::DEFAULTS.trim_end())?,
+        Command::Openapi => console::print(web::openapi_json().trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -65,13 +75,4 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime's threads")
-}
-
-fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{}", text.trim_end()) {
-        // Whoever reads may stop reading, such as `head`.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot write to standard output"),
-    }
 }

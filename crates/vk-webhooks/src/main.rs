@@ -3,6 +3,7 @@
 //! Rooms, in reading order:
 //!
 //! - [`cli`]: what can be typed;
+//! - [`console`]: how commands print;
 //! - [`config`]: where settings come from; [`logging`]: how log lines are written;
 //! - [`serve`]: the service, from start to stop;
 //! - [`client`]: asking the API of a service;
@@ -12,6 +13,7 @@
 mod cli;
 mod client;
 mod config;
+mod console;
 mod demo;
 mod logging;
 mod serve;
@@ -24,11 +26,13 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match cli::run() {
+    let code = match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            logging::say(&format!("error: {error:#}\n"));
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::flush();
+    code
 }

@@ -83,6 +83,10 @@ async fn alive() -> Response {
     responses((status = 200, description = "It can take requests.", body = Condition))
 )]
 async fn ready(State(app): State<App>) -> Result<Response, Problem> {
+    // Who routes by this one stops sending before the listener closes.
+    if app.options.stopping.load(Ordering::Acquire) {
+        return Err(Problem::Unavailable);
+    }
     app.engine.store().ready().await?;
     Ok(render::json(StatusCode::OK, &OK))
 }
@@ -98,7 +102,18 @@ async fn metrics(State(app): State<App>) -> Response {
     let ended = text.ends_with(END);
     text.truncate(text.len() - if ended { END.len() } else { 0 });
     app.answers.write(&mut text);
+    write_log_lines_dropped(&mut text, (app.options.log_lines_dropped)());
     text.push_str(END);
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], text).into_response()
+}
+
+fn write_log_lines_dropped(text: &mut String, dropped: u64) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "# HELP vk_webhooks_log_lines_dropped Log lines that standard error did not take.\n\
+         # TYPE vk_webhooks_log_lines_dropped counter\n\
+         vk_webhooks_log_lines_dropped_total {dropped}"
+    );
 }

@@ -39,6 +39,7 @@ mod teams;
 mod token;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use engine::Engine;
 use model::catalog::Catalog;
@@ -66,6 +67,10 @@ pub struct WebOptions {
     /// whether their cookies are for HTTPS only. Where there is none, a link starts with the
     /// `Host` it was asked for at (by the operator, nobody else can), over plain HTTP.
     pub public_url: Option<String>,
+    /// Set once the service has been asked to stop: `/readyz` says 503 from then on.
+    pub stopping: Arc<AtomicBool>,
+    /// How many lines the log had to drop up to now.
+    pub log_lines_dropped: fn() -> u64,
 }
 
 impl Default for WebOptions {
@@ -77,6 +82,8 @@ impl Default for WebOptions {
             team_pages_limit: settings::PER_TEAM,
             wrong_key_limit: settings::WRONG_KEYS,
             public_url: None,
+            stopping: Arc::default(),
+            log_lines_dropped: || 0,
         }
     }
 }

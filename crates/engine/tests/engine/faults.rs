@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::attempt::Reason;
 use model::audit::Actor;
 use model::delivery::Status;
 use model::event::NewEvent;
@@ -307,4 +308,35 @@ async fn teams_endpoints_and_keys_in_doubt_are_known_as_the_store_has_them() {
     assert!(is_in_doubt(&hand().delete_team(team).await));
     wait(3).await;
     assert!(rig.engine.team("new").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_panics_fails_alone_and_its_delivery_comes_to_an_end() {
+    let rig = Rig::new().await;
+    rig.endpoint("trips", &[Answer::Panics]).await;
+    rig.endpoint("healthy", &[status(200)]).await;
+    rig.publish().await;
+    wait(60).await;
+    let deliveries = rig.log().await;
+    let statuses: Vec<_> = deliveries.iter().map(|one| one.status()).collect();
+    assert!(statuses.contains(&Status::Delivered), "{statuses:?}");
+    assert!(statuses.contains(&Status::DeadLetter), "{statuses:?}");
+    let dead = deliveries
+        .iter()
+        .find(|one| one.status() == Status::DeadLetter);
+    let (_, attempts) = rig.delivery(dead.unwrap().id).await;
+    assert_eq!(attempts.len(), 6, "a whole schedule");
+    for attempt in &attempts {
+        assert_eq!(attempt.reason, Some(Reason::InvalidResponse));
+        let detail = attempt.detail.as_deref().unwrap();
+        assert!(detail.contains("a bug of this service"), "{detail}");
+        assert!(!detail.contains("not thought of"), "{detail}");
+    }
+    let metrics = rig.engine.metrics().await;
+    assert!(
+        metrics.contains("vk_webhooks_attempts_panicked_total 6"),
+        "{metrics}"
+    );
+    let broken = tokio::time::timeout(Duration::from_secs(1), rig.engine.broken());
+    assert!(broken.await.is_err(), "the engine goes on");
 }

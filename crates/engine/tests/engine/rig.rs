@@ -35,6 +35,8 @@ pub(crate) enum Answer {
     Fails(Reason, Duration),
     /// Nothing until the deadline.
     Hangs,
+    /// A bug of ours in reading what it answers.
+    Panics,
 }
 
 pub(crate) fn status(code: u16) -> Answer {
@@ -137,6 +139,7 @@ impl Transport for Scripted {
                     tokio::time::sleep_until(request.deadline).await;
                     Err(failure(Reason::ResponseTimeout, "no answer in time"))
                 }
+                Answer::Panics => panic!("an answer that was not thought of"),
             };
             Exchange {
                 remote_addr: None,

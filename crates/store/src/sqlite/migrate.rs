@@ -30,14 +30,14 @@ pub(super) fn migrate(connection: &mut Connection, name: &str) -> Result<(), Ope
     let tables = number("SELECT count(*) FROM sqlite_schema").map_err(trouble)?;
     let is_new = (application, version, tables) == (0, 0, 0);
     if !is_new && application != i64::from(APPLICATION_ID) {
-        return Err(OpenError(format!(
+        return Err(OpenError::new(format!(
             "{name} is a database of another program. It was left as it is; \
              name another file in --database-url."
         )));
     }
     let version = usize::try_from(version).unwrap_or(usize::MAX);
     if version > VERSION {
-        return Err(OpenError(format!(
+        return Err(OpenError::new(format!(
             "{name} was written by a newer version of this program (its format is {version}, this \
              program knows up to {VERSION}). It was left as it is; start the newer program, or \
              restore a backup made before the upgrade."

@@ -23,8 +23,8 @@ use std::time::Duration;
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 
-use crate::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
-use crate::error::{OpenError, StoreError};
+use crate::driver::{Commit, Driver, Fatal, Line, Pending, Query, Stats, Unit};
+use crate::error::{OpenError, StoreError, may_pass};
 use crate::value::Rows;
 use connection::Connection;
 use durable::{Durable, PutOnDisk};
@@ -74,7 +74,7 @@ impl SqliteDriver {
         let name = options.path.display().to_string();
         let opened = tokio::task::spawn_blocking(move || open_file(&options.path))
             .await
-            .map_err(|error| OpenError(format!("opening {name} panicked: {error}")))?;
+            .map_err(|error| OpenError::new(format!("opening {name} panicked: {error}")))?;
         let Opened {
             pen,
             checkpoints,
@@ -114,8 +114,13 @@ impl Driver for SqliteDriver {
         })
     }
 
-    fn failed(&self) -> Pending<'_, ()> {
-        Box::pin(self.writer.durable.failed())
+    fn failed(&self) -> Pending<'_, Fatal> {
+        Box::pin(async {
+            tokio::select! {
+                () = self.writer.durable.failed() => Fatal::Disk,
+                () = self.writer.panicked() => Fatal::Panic,
+            }
+        })
     }
 
     fn stats(&self) -> Stats {
@@ -227,7 +232,7 @@ fn check_log(path: &Path, name: &str) -> Result<(), OpenError> {
         size => size.map_err(|error| unusable(name, &error))?.len(),
     };
     if size == 0 {
-        return Err(OpenError(format!(
+        return Err(OpenError::new(format!(
             "{name} is not there or empty, but {log} is there, which holds what was written to it last. No \
              new database was made, and nothing was changed: put the database back from where it went or \
              from a backup; to begin anew, remove {log} as well."
@@ -236,7 +241,7 @@ fn check_log(path: &Path, name: &str) -> Result<(), OpenError> {
     if begins_like_a_log(&beginning) {
         return Ok(());
     }
-    Err(OpenError(format!(
+    Err(OpenError::new(format!(
         "{log} is damaged at its beginning, and holds what was written to {name} last. Both were left as they \
          are: restore them from a backup; to go on without what was written last, remove {log}."
     )))
@@ -289,10 +294,11 @@ fn lock(path: &Path, name: &str) -> Result<File, OpenError> {
                 waited += step;
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(OpenError(format!(
+                return Err(OpenError::new(format!(
                     "{name} is in use by another running service. Stop that one first, or name \
                      another file in --database-url; one database serves one running service."
-                )));
+                ))
+                .that_may_pass(true));
             }
             Err(TryLockError::Error(error)) => return Err(unusable(name, &error)),
         }
@@ -323,7 +329,7 @@ fn check_header(path: &Path, name: &str) -> Result<(), OpenError> {
     if header.is_empty() || header == *b"SQLite format 3\0" {
         return Ok(());
     }
-    Err(OpenError(format!(
+    Err(OpenError::new(format!(
         "{name} is not a database of this service, or its beginning is damaged. It was left as it \
          is; name another file in --database-url, or restore it from a backup."
     )))
@@ -367,7 +373,7 @@ fn make_durable(connection: &rusqlite::Connection, name: &str) -> Result<(), Ope
     if journal == "wal" && synchronous == 1 {
         return Ok(());
     }
-    Err(OpenError(format!(
+    Err(OpenError::new(format!(
         "{name} cannot be written durably (journal {journal}, synchronous {synchronous}). Put it \
          on a local disk: network file systems often cannot do it."
     )))
@@ -395,31 +401,47 @@ fn check_content(
 }
 
 fn damaged_file(name: &str) -> OpenError {
-    OpenError(format!(
+    OpenError::new(format!(
         "{name} is damaged. It was left as it is: restore it from a backup, or rescue what can be \
          read with the `.recover` command of the sqlite3 tool."
     ))
 }
 
 fn unusable(name: &str, error: &io::Error) -> OpenError {
-    OpenError(format!(
+    OpenError::new(format!(
         "{name} cannot be opened for reading and writing: {error}. See that its folder exists, has \
          room and belongs to the user this service runs as."
     ))
+    .that_may_pass(may_pass(error))
 }
 
 /// The sentence for an error of SQLite's while opening.
 fn cannot_open(name: &str, error: &rusqlite::Error) -> OpenError {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
+    use rusqlite::ErrorCode::{
+        DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, OutOfMemory,
+        SystemIoFailure,
+    };
     match error.sqlite_error_code() {
         Some(DatabaseCorrupt | NotADatabase) => damaged_file(name),
-        Some(DiskFull) => OpenError(format!(
-            "{name} cannot be opened because the disk is full. Make room and start again; nothing \
-             was lost."
-        )),
-        _ => OpenError(format!(
+        Some(DiskFull) => OpenError::new(format!(
+            "{name} cannot be opened because the disk is full. Make room: nothing was lost."
+        ))
+        .that_may_pass(true),
+        Some(DatabaseBusy | DatabaseLocked) => OpenError::new(format!(
+            "{name} cannot be opened because another program has locked it. End what uses the file, such \
+             as an open sqlite3 shell; nothing was lost."
+        ))
+        .that_may_pass(true),
+        code => OpenError::new(format!(
             "{name} cannot be opened: {error}. See that its disk has room and works, and that it and \
              its folder can be written by the user this service runs as."
-        )),
+        ))
+        .that_may_pass(matches!(code, Some(SystemIoFailure | OutOfMemory)) && !is_too_short(error)),
     }
+}
+
+/// Returns true if the file ended where more of it was due: it is damaged, and its disk is not away.
+fn is_too_short(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ)
 }

@@ -1,5 +1,6 @@
 //! Hides the pool of read-only connections: reads run beside the writer and never hold it up.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,7 +49,8 @@ impl Readers {
         let readers = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || {
             let connection = readers.idle().pop().ok_or_else(closed)?;
-            let answers = connection.read(&queries);
+            // After a panic, which is a bug, the connection is still good once its view is closed.
+            let answers = catch_unwind(AssertUnwindSafe(|| connection.read(&queries)));
             if !connection.raw.is_autocommit() {
                 // An error left the view open. If closing it fails the next read says so.
                 let _ = connection.raw.execute_batch("ROLLBACK");
@@ -58,6 +60,9 @@ impl Readers {
             }
             // Kept until here, also where the caller stopped waiting: it stands for the connection.
             drop(turn);
+            let answers = answers.map_err(|_| {
+                StoreError::Internal("a read panicked: the lines above say where".into())
+            })?;
             answers.map_err(|error| {
                 if means_damage(&error) && !readers.told.swap(true, Ordering::Relaxed) {
                     tracing::error!(

@@ -27,6 +27,8 @@ pub(super) struct Writer {
     checkpointing: AtomicBool,
     finish_checkpoint: AtomicBool,
     ended: watch::Sender<bool>,
+    /// A part of the store panicked.
+    panicked: watch::Sender<bool>,
 }
 
 /// What one hand at a time holds. The lock goes last: the file is ours until it is closed.
@@ -55,15 +57,18 @@ impl Writer {
             checkpointing: AtomicBool::new(false),
             finish_checkpoint: AtomicBool::new(false),
             ended: watch::Sender::new(false),
+            panicked: watch::Sender::new(false),
         }
     }
 
     /// Writes until the queue is closed and empty, then closes the database.
     pub(super) async fn run(self: Arc<Self>) {
+        let _watch = Watch(&self);
         tokio::join!(self.lend_a_hand(), self.lend_a_hand());
         let writer = Arc::clone(&self);
         if let Err(error) = tokio::task::spawn_blocking(move || writer.finish()).await {
             tracing::error!(%error, "the store's writer panicked while closing");
+            self.note_panic();
         }
         self.ended.send_replace(true);
     }
@@ -76,6 +81,7 @@ impl Writer {
             let written = tokio::task::spawn_blocking(move || while writer.write_next() {});
             if let Err(error) = written.await {
                 tracing::error!(%error, "the store's writer panicked; what it was writing failed");
+                self.note_panic();
             }
         }
     }
@@ -84,6 +90,20 @@ impl Writer {
     pub(super) async fn ended(&self) {
         // Fails only if the sender is gone, and it is ours.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Waits until a part of the store has panicked.
+    pub(super) async fn panicked(&self) {
+        // Fails only if the sender is gone, and it is ours.
+        let _ = self
+            .panicked
+            .subscribe()
+            .wait_for(|panicked| *panicked)
+            .await;
+    }
+
+    fn note_panic(&self) {
+        self.panicked.send_replace(true);
     }
 
     pub(super) fn count_overload(&self) {
@@ -202,7 +222,10 @@ impl Writer {
             self.note_checkpoint(connection.checkpoint());
         } else if !self.checkpointing.swap(true, Ordering::Relaxed) {
             let writer = Arc::clone(self);
-            tokio::task::spawn_blocking(move || writer.checkpoint());
+            tokio::task::spawn_blocking(move || {
+                let _watch = Watch(&writer);
+                writer.checkpoint();
+            });
         }
     }
 
@@ -255,6 +278,17 @@ impl Writer {
             std::mem::forget(pen);
         } else {
             self.note_checkpoint(pen.connection.checkpoint_wholly());
+        }
+    }
+}
+
+/// Notes a panic of the thread or task that holds it.
+struct Watch<'w>(&'w Writer);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.note_panic();
         }
     }
 }

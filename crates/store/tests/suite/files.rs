@@ -11,7 +11,7 @@ use crate::house::{Folder, House, at, keyring, open};
 async fn refusal(path: PathBuf) -> String {
     match Store::open_sqlite(SqliteOptions { path }, keyring()).await {
         Ok(_) => panic!("it was opened"),
-        Err(OpenError(sentence)) => sentence,
+        Err(OpenError { sentence, .. }) => sentence,
     }
 }
 

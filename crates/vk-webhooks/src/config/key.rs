@@ -55,6 +55,7 @@ pub(super) const KEYS: &[Key] = &[
     key("listen", Kind::One, "HOST:PORT", "Address to listen on; port 0 takes a free one"),
     key("public_url", Kind::One, "URL", "What this service is called from outside"),
     key("brand_name", Kind::One, "NAME", "The product's name, on the settings pages"),
+    key("drain_delay", Kind::One, "TIME", "How long to answer on after SIGTERM, with /readyz at 503"),
     key("max_connections", Kind::One, "N", "Connections served at once"),
     key("rate_limit_per_key", Kind::One, "N", "Requests an hour of one API key"),
     key("rate_limit_per_team", Kind::One, "N", "Requests an hour of one team"),

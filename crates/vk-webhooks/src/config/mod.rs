@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     /// Without a slash at its end; none where links follow from the listening address.
     pub(crate) public_url: Option<String>,
+    /// How long everything is answered as before once it was asked to stop.
+    pub(crate) drain_delay: Duration,
     pub(crate) max_connections: usize,
     pub(crate) rate_limit_per_key: RateLimit,
     pub(crate) rate_limit_per_team: RateLimit,
@@ -105,6 +107,9 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             "http:// or https:// and a host, such as https://webhooks.example.com",
             value::origin,
         )?,
+        drain_delay: layers.read("drain_delay", "a duration up to 10m, such as 5s", |text| {
+            duration(text).filter(|span| *span <= Duration::from_secs(600))
+        })?,
         max_connections: layers.integer("max_connections", 1..=1_000_000).map(size)?,
         rate_limit_per_key: per_hour("rate_limit_per_key")?,
         rate_limit_per_team: per_hour("rate_limit_per_team")?,

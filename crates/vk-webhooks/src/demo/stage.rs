@@ -1,6 +1,7 @@
 //! Hides what is set up for a demo and taken down after it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use local_receiver::Authority;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::config::{self, Given};
 use crate::logging;
-use crate::serve::{OperatorKey, Service, Signals};
+use crate::serve::{Service, Signals};
 
 use super::temper::{Kind, Temper};
 
@@ -51,11 +52,8 @@ impl Stage {
         for kind in Kind::ALL {
             tempers.push(Temper::open(kind, &authority).await?);
         }
-        let service = Service::start(&settings, None).await?;
-        let OperatorKey::New(key) = service.operator_key() else {
-            bail!("a new store has no operator's key yet");
-        };
-        let operator_key = key.text().to_owned();
+        let operator_key = engine::new_operator_key()?.text().to_owned();
+        let service = Service::start(&settings, Some(operator_key.clone())).await?;
         let url = format!("http://{}", service.address());
         let operator = Client::new(&url, &operator_key)?;
         operator
@@ -96,7 +94,7 @@ impl Stage {
 
     /// Takes everything down.
     pub(super) async fn strike(self) {
-        self.service.stop().await;
+        self.service.stop(Duration::ZERO).await;
         drop(self.tempers);
         drop(self.folder);
     }

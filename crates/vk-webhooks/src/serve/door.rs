@@ -1,12 +1,15 @@
 //! Hides how connections are accepted, bounded and ended.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use axum::body::Body;
-use http::Request;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,7 +18,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use web::Api;
 
 use super::patience::Patient;
@@ -33,44 +36,81 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The open door.
 pub(super) struct Door {
-    address: SocketAddr,
     close: oneshot::Sender<Duration>,
     closed: JoinHandle<()>,
 }
 
 impl Door {
-    /// Answers who comes to `listener` by `api`, at most `most` connections at once.
-    pub(super) fn open(listener: TcpListener, most: usize, api: Api) -> Result<Self> {
-        let address = listener.local_addr()?;
+    /// Answers who comes to `listener` by `api`, at most `most` connections at once. Once `stopping` is set
+    /// each answer says that its connection ends with it.
+    pub(super) fn open(
+        listener: Listener,
+        most: usize,
+        api: Api,
+        stopping: Arc<AtomicBool>,
+    ) -> Self {
         let (close, closing) = oneshot::channel();
-        let closed = tokio::spawn(accept(
-            listener,
-            Arc::new(Semaphore::new(most)),
-            api,
-            closing,
-        ));
-        Ok(Self {
-            address,
-            close,
-            closed,
-        })
+        let places = Arc::new(Semaphore::new(most));
+        let answers = Answers { api, stopping };
+        let closed = tokio::spawn(accept(listener, places, answers, closing));
+        Self { close, closed }
     }
 
-    /// Where it is.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
+    /// Waits until it accepts no more although nobody closed it: its task has panicked.
+    pub(super) async fn broken(&mut self) {
+        // Why is in the log already.
+        let _ = (&mut self.closed).await;
     }
 
-    /// Accepts no more, and lets the requests in flight end within `grace`.
+    /// Accepts who has come already and no more, and lets the requests in flight end within `grace`.
     pub(super) async fn close(self, grace: Duration) {
+        if self.closed.is_finished() {
+            return; // it has panicked
+        }
         // Either fails only where the task has panicked, and then the door is closed.
         let _ = self.close.send(grace);
         let _ = self.closed.await;
     }
 }
 
-/// Listens at `address`; until the door is open, whoever comes waits in the system's queue.
-pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
+/// Where connections come from.
+pub(super) struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+    /// A service manager has it too: who is in its queue is served by the next start.
+    passed: bool,
+}
+
+impl Listener {
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// The listener that was passed, else one at `address`; until the door is open, whoever comes waits in the
+/// system's queue.
+pub(super) fn listen(
+    address: SocketAddr,
+    passed: Option<std::net::TcpListener>,
+) -> Result<Listener> {
+    let is_passed = passed.is_some();
+    let tcp = match passed {
+        None => bind(address)?,
+        Some(passed) => {
+            passed.set_nonblocking(true)?;
+            info!("the listener was passed by the service manager; the setting listen is not used");
+            TcpListener::from_std(passed)?
+        }
+    };
+    Ok(Listener {
+        address: tcp.local_addr()?,
+        tcp,
+        passed: is_passed,
+    })
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
     let listen = || {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -104,10 +144,17 @@ fn why_not(address: SocketAddr, error: &std::io::Error) -> String {
     format!("cannot listen on {address}: {advice} ({error})")
 }
 
-async fn accept(
-    listener: TcpListener,
-    places: Arc<Semaphore>,
+/// What answers requests.
+#[derive(Clone)]
+struct Answers {
     api: Api,
+    stopping: Arc<AtomicBool>,
+}
+
+async fn accept(
+    listener: Listener,
+    places: Arc<Semaphore>,
+    answers: Answers,
     mut closing: oneshot::Receiver<Duration>,
 ) {
     let graceful = GracefulShutdown::new();
@@ -115,7 +162,7 @@ async fn accept(
         let arrival = async {
             // A place first: connections beyond the limit wait in the system's queue.
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            (place, listener.tcp.accept().await)
         };
         let (place, stream) = tokio::select! {
             arrived = arrival => arrived,
@@ -123,7 +170,7 @@ async fn accept(
         };
         match stream {
             Ok((stream, peer)) => {
-                let connection = converse(stream, api.at(peer.ip()), &graceful);
+                let connection = converse(stream, answers.at(peer), &graceful);
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -136,12 +183,78 @@ async fn accept(
             }
         }
     };
-    drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    let last = serve_queue(listener, places, answers);
+    let ended = async { tokio::join!(graceful.shutdown(), last) };
+    if tokio::time::timeout(grace, ended).await.is_err() {
         warn!("some requests did not end in time and are cut off");
+    }
+}
+
+/// Serves those who have connected and were not accepted yet: closing the listener would reset them.
+async fn serve_queue(listener: Listener, places: Arc<Semaphore>, answers: Answers) {
+    let graceful = GracefulShutdown::new();
+    for (stream, peer) in queued(listener) {
+        // Connections that are idle give their places back now.
+        let place = Arc::clone(&places).acquire_owned().await;
+        let connection = converse(stream, answers.at(peer), &graceful);
+        tokio::spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+    graceful.shutdown().await;
+}
+
+/// All who wait in the system's queue, which is closed then.
+fn queued(listener: Listener) -> Vec<(TcpStream, SocketAddr)> {
+    let mut queued = Vec::new();
+    if listener.passed {
+        return queued;
+    }
+    // Asked of the system itself: what the runtime knows may be a little old.
+    let Ok(listener) = listener.tcp.into_std() else {
+        return queued;
+    };
+    while queued.len() < QUEUE as usize {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                // Where it cannot be set up the client sees its connection end.
+                let stream = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpStream::from_std(stream));
+                queued.extend(stream.map(|stream| (stream, peer)));
+            }
+            Err(error) if concerns_one_client(&error) => {}
+            // Nobody is left, or no more files can be opened.
+            Err(_) => break,
+        }
+    }
+    queued
+}
+
+impl Answers {
+    /// For who connects from there.
+    fn at(&self, peer: SocketAddr) -> Self {
+        Self {
+            api: self.api.at(peer.ip()),
+            stopping: Arc::clone(&self.stopping),
+        }
+    }
+
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
+        let answer = self.api.answer(request.map(Body::new));
+        let stopping = Arc::clone(&self.stopping);
+        async move {
+            let mut response = answer.await?;
+            if stopping.load(Ordering::Acquire) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok(response)
+        }
     }
 }
 
@@ -156,7 +269,7 @@ fn concerns_one_client(error: &std::io::Error) -> bool {
 /// Serves one connection to its end.
 fn converse(
     stream: TcpStream,
-    api: Api,
+    answers: Answers,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + Send + use<> {
     // Answers are small and whole: waiting to fill a packet would only delay them. Where the
@@ -168,7 +281,7 @@ fn converse(
         .max_buf_size(HEAD_MAX)
         .serve_connection(
             TokioIo::new(Patient::new(stream)),
-            service_fn(move |request: Request<Incoming>| api.answer(request.map(Body::new))),
+            service_fn(move |request: Request<Incoming>| answers.answer(request)),
         );
     let watched = graceful.watch(connection);
     async move {
@@ -233,6 +346,6 @@ mod tests {
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         tokio::time::resume();
-        service.stop().await;
+        service.stop(Duration::ZERO).await;
     }
 }

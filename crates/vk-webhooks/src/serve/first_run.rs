@@ -3,6 +3,8 @@
 use anyhow::{Result, anyhow};
 use engine::Engine;
 
+use crate::logging;
+
 /// Tells the link, where there is no team yet. Not through the log, which is kept and sent around: who has
 /// the link gets in.
 pub(super) async fn announce(engine: &Engine, public_url: Option<&str>) -> Result<()> {
@@ -12,10 +14,10 @@ pub(super) async fn announce(engine: &Engine, public_url: Option<&str>) -> Resul
         let base = public_url.map_or("http://<this machine's address and port>", |url| {
             url.trim_end_matches('/')
         });
-        eprintln!(
+        logging::say(&format!(
             "\nThere is no team yet. This page makes the first one; it works once, within a day:\
-             \n\n    {base}{path}\n\nYour product makes the others with POST /v1/teams.\n"
-        );
+             \n\n    {base}{path}\n\nYour product makes the others with POST /v1/teams.\n\n"
+        ));
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Hides the order in which the service starts and stops.
 //!
-//! Rooms: [`operator`] is who may do everything, [`first_run`] is how the first team is made,
-//! [`sealing_key`] what secrets are kept under, [`limits`] what the system grants us, [`door`]
-//! accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes what is
+//! Rooms: [`signals`] is how it is asked to stop, [`patiently`] how a start waits for what may pass,
+//! [`passed`] the listener of a service manager, [`operator`] who may do everything, [`first_run`] how the
+//! first team is made, [`sealing_key`] what secrets are kept under, [`limits`] what the system grants us,
+//! [`door`] accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes what is
 //! past its time.
 
 mod door;
@@ -10,40 +11,51 @@ mod first_run;
 mod housekeeping;
 mod limits;
 mod operator;
+pub(crate) mod passed;
 mod patience;
+mod patiently;
 mod sealing_key;
+mod signals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use egress::{Egress, EgressOptions, Policy};
 use engine::{Engine, EngineOptions, SystemClock};
 use model::catalog::Catalog;
+use store::driver::Fatal;
 use store::{SqliteOptions, Store};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
 use web::WebOptions;
 
 use crate::config::Settings;
 use crate::logging;
 
-use door::Door;
+use door::{Door, Listener};
 use limits::Places;
-pub(crate) use operator::{OperatorKey, key_from_environment};
+pub(crate) use operator::key_from_environment;
+use patiently::{NotNow, patiently};
+pub(crate) use signals::Signals;
 
-/// How long requests and attempts in flight may take to end after we were asked to stop. The
-/// contract grants 15 s for all of it: two are left for the store to close in.
+/// How long requests and attempts in flight may take to end after the drain delay. The contract grants
+/// 15 s for all of it: two are left for the store to close in.
 const GRACE: Duration = Duration::from_secs(13);
 
-/// How long all of stopping may take. A disk that does not answer could hold up the closing of the store for
-/// ever, so the process ends then whatever still goes on in it.
+/// How much of that the attempts may take, while requests are still accepted: the longest attempt by the
+/// contract, and its recording. The rest is left for the last requests.
+const ATTEMPTS_GRACE: Duration = Duration::from_secs(11);
+
+/// How long all of stopping may take after the drain delay. A disk that does not answer could hold up the
+/// closing of the store for ever, so the process ends then whatever still goes on in it.
 const STOPPED_AT_LAST: Duration = Duration::from_secs(14);
 
 /// `vk-webhooks serve`: runs until it is told to stop.
-pub(crate) async fn run(settings: Settings) -> Result<()> {
+pub(crate) async fn run(settings: Settings, passed: Option<std::net::TcpListener>) -> Result<()> {
     logging::start(&settings)?;
     if let Err(error) = limits::keep_pages_small() {
         warn!(
@@ -53,69 +65,100 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     for remark in &settings.remarks {
         warn!("{remark}");
     }
-    let mut signals = Signals::watch()?;
-    let service = Service::start(&settings, key_from_environment()?).await?;
-    service.operator_key().announce();
+    let mut signals = Signals::watch_to_stop(settings.drain_delay + STOPPED_AT_LAST)?;
+    // First what can only be a mistake: none of it is waited for, and nothing was made yet.
+    let given_key = key_from_environment()?;
+    let plan = Plan::read(&settings)?;
+    let listener = door::listen(settings.listen, passed)?;
+    let store = tokio::select! {
+        opened = plan.open() => opened?,
+        name = signals.next() => {
+            info!("stopped by {name} before it had started");
+            return Ok(());
+        }
+    };
+    let mut service = Service::begin(plan, store, listener, given_key).await?;
     first_run::announce(&service.engine, service.public_url.as_deref()).await?;
+    service.accept()?;
     info!(target: logging::ALWAYS, "listening on http://{}", service.address());
     let name = tokio::select! {
         name = signals.next() => name,
-        () = service.store.failed() => {
-            // The error itself is in the log already.
-            end_at_last();
-            service.stop().await;
-            anyhow::bail!(
-                "the disk failed to keep what was written to the database. Look at the disk and at the \
-                 system's log, then start the service again: it reads what is there, and nothing that was \
-                 acknowledged before is affected by what failed now"
-            );
-        }
-        () = service.engine.broken() => {
-            // The panic itself is on standard error already.
-            end_at_last();
-            service.stop().await;
-            anyhow::bail!(
-                "a part of the delivery engine panicked, which is a bug: please report it with the \
-                 lines above. Start the service again: it takes up all unfinished deliveries"
-            );
+        why = service.broken() => {
+            // The cause itself is in the log already.
+            signals::end_at_last(STOPPED_AT_LAST);
+            service.stop(Duration::ZERO).await;
+            bail!(why);
         }
     };
-    end_at_last();
     info!(
         "stopping because of {name}: requests and attempts in flight may take {} s to end; a \
          second signal ends the service at once",
         GRACE.as_secs()
     );
-    tokio::spawn(async move {
-        signals.next().await;
-        warn!(
-            "ended at once by a second signal; what was in flight is sent again at the next start"
-        );
-        std::process::exit(1);
-    });
-    service.stop().await;
+    service.stop(settings.drain_delay).await;
     info!("stopped");
     Ok(())
 }
 
-/// From now on the process has [`STOPPED_AT_LAST`] to end by itself. On a thread of its own, which counts also
-/// where the runtime waits for one that is blocked in a sync.
-fn end_at_last() {
-    let end = || {
-        std::thread::sleep(STOPPED_AT_LAST);
-        error!(
-            "ended before the store was closed: stopping took {} s, most likely since the disk does not answer. \
-             Nothing that was acknowledged is lost; attempts that are not recorded are made again at the next \
-             start. Look at the disk and at the system's log, then start the service again",
-            STOPPED_AT_LAST.as_secs()
-        );
-        std::process::exit(1);
+/// What the settings come to, before anything is opened.
+struct Plan<'s> {
+    settings: &'s Settings,
+    policy: Policy,
+    places: Places,
+    catalog: Arc<Catalog>,
+    egress: EgressOptions,
+}
+
+impl<'s> Plan<'s> {
+    fn read(settings: &'s Settings) -> Result<Self> {
+        let policy = policy(settings);
+        let mut egress = egress_options(settings, &policy)?;
+        let places = limits::places(settings, &egress);
+        egress.max_idle = places.idle;
+        egress.max_lookups = places.in_flight;
+        Ok(Self {
+            settings,
+            policy,
+            places,
+            catalog: Arc::new(catalog(settings)?),
+            egress,
+        })
+    }
+
+    /// Opens what the machine may not have for now: the name servers and the store.
+    async fn open(&self) -> Result<(Egress, Store)> {
+        let transport = patiently(async || transport(&self.egress)).await?;
+        let store = patiently(async || {
+            let settings = self.settings;
+            let (file, database) = (settings.secrets_key_file.clone(), settings.database.clone());
+            let options = SqliteOptions {
+                path: settings.database.clone(),
+            };
+            // On a thread of its own: a disk that does not answer must not keep a signal waiting.
+            let keyring =
+                tokio::task::spawn_blocking(move || sealing_key::find(&file, &database)).await??;
+            Ok(Store::open_sqlite(options, keyring).await?)
+        });
+        Ok((transport, store.await?))
+    }
+}
+
+/// The real transport. Only name servers may come later; trust roots are a matter of the settings.
+fn transport(options: &EgressOptions) -> Result<Egress> {
+    let error = match Egress::new(options.clone()) {
+        Ok(transport) => return Ok(transport),
+        Err(error) => error,
     };
-    let started = std::thread::Builder::new()
-        .name("end-at-last".into())
-        .spawn(end);
-    if let Err(error) = started {
-        warn!(%error, "nothing ends the service if stopping takes too long: no thread can be started");
+    // With a name server given nothing is read that may come later.
+    let any = SocketAddr::from(([127, 0, 0, 1], 53));
+    let given = options.dns_server.is_some();
+    let with_one = EgressOptions {
+        dns_server: Some(any),
+        ..options.clone()
+    };
+    match Egress::new(with_one) {
+        Ok(_) if !given => Err(NotNow(error.to_string()).into()),
+        _ => Err(error.into()),
     }
 }
 
@@ -123,62 +166,130 @@ fn end_at_last() {
 pub(crate) struct Service {
     store: Store,
     engine: Engine,
-    door: Door,
+    /// Until the door is open.
+    listener: Option<(Listener, web::Api)>,
+    door: Option<Door>,
+    address: SocketAddr,
+    connections: usize,
+    /// Whether `/readyz` says that the service is stopping.
+    stopping: Arc<AtomicBool>,
     housekeeping: JoinHandle<()>,
-    operator_key: OperatorKey,
+    /// Shows the operator's key, where that was not possible yet.
+    showing_key: Option<JoinHandle<()>>,
     public_url: Option<String>,
 }
 
 impl Service {
-    /// Starts everything, the door last: once it accepts, it can answer.
+    /// Starts everything. A trouble that may pass is waited out.
     pub(crate) async fn start(settings: &Settings, given_key: Option<String>) -> Result<Self> {
-        let policy = policy(settings);
-        let mut egress_options = egress_options(settings, &policy)?;
-        let places = limits::places(settings, &egress_options);
-        egress_options.max_idle = places.idle;
-        egress_options.max_lookups = places.in_flight;
-        let catalog = Arc::new(catalog(settings)?);
-        let keyring = sealing_key::find(&settings.secrets_key_file, &settings.database)?;
-        let options = SqliteOptions {
-            path: settings.database.clone(),
-        };
-        let store = Store::open_sqlite(options, keyring).await?;
-        let transport = Egress::new(egress_options)?;
+        let plan = Plan::read(settings)?;
+        let listener = door::listen(settings.listen, None)?;
+        let opened = plan.open().await?;
+        let mut service = Self::begin(plan, opened, listener, given_key).await?;
+        service.accept()?;
+        Ok(service)
+    }
+
+    /// Starts all but the door: first the operator's key, then the engine, which begins to deliver.
+    async fn begin(
+        plan: Plan<'_>,
+        (transport, store): (Egress, Store),
+        listener: Listener,
+        given_key: Option<String>,
+    ) -> Result<Self> {
+        let key = operator::find(&store, given_key.as_deref()).await?;
         let clock = Arc::new(SystemClock::default());
-        let options = engine_options(settings, &policy, &places);
+        let options = engine_options(plan.settings, &plan.policy, &plan.places);
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
-        let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
-        let listener = door::listen(settings.listen)?;
-        let web_options = web_options(settings, listener.local_addr()?);
+        let showing_key =
+            key.map(|later| tokio::spawn(operator::show_later(engine.clone(), later)));
+        let stopping = Arc::new(AtomicBool::new(false));
+        let address = listener.address();
+        let web_options = web_options(plan.settings, address, Arc::clone(&stopping));
         let public_url = web_options.public_url.clone();
-        let api = web::api(engine.clone(), catalog, web_options);
-        let door = Door::open(listener, places.connections, api)?;
-        let housekeeping = housekeeping::start(engine.clone(), settings.retention);
+        let api = web::api(engine.clone(), plan.catalog, web_options);
+        let housekeeping = housekeeping::start(engine.clone(), plan.settings.retention);
         Ok(Self {
             store,
             engine,
-            door,
+            listener: Some((listener, api)),
+            door: None,
+            address,
+            connections: plan.places.connections,
+            stopping,
             housekeeping,
-            operator_key,
+            showing_key,
             public_url,
         })
     }
 
+    /// Opens the door: from now on it answers.
+    fn accept(&mut self) -> Result<()> {
+        if let Some((listener, api)) = self.listener.take() {
+            let stopping = Arc::clone(&self.stopping);
+            self.door = Some(Door::open(listener, self.connections, api, stopping));
+        }
+        Ok(())
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.door.address()
+        self.address
     }
 
-    /// The key that may do everything.
-    pub(crate) fn operator_key(&self) -> &OperatorKey {
-        &self.operator_key
+    /// Waits until a part of it can never go on; what happened, and what to do.
+    async fn broken(&mut self) -> anyhow::Error {
+        const PANICKED: &str = "panicked, which is a bug: please report it with the lines above. Start the service \
+                                again: it takes up all unfinished deliveries";
+        let door = async {
+            match &mut self.door {
+                Some(door) => door.broken().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            fatal = self.store.failed() => match fatal {
+                Fatal::Disk => anyhow!(
+                    "the disk failed to keep what was written to the database. Look at the disk and at the \
+                     system's log, then start the service again: it reads what is there, and nothing that was \
+                     acknowledged before is affected by what failed now"
+                ),
+                Fatal::Panic => anyhow!("a part of the store {PANICKED}"),
+            },
+            () = self.engine.broken() => anyhow!("a part of the delivery engine {PANICKED}"),
+            () = door => anyhow!("what accepts connections {PANICKED}"),
+            _ = &mut self.housekeeping => anyhow!("what deletes finished events {PANICKED}"),
+        }
     }
 
-    /// Lets what is in flight end, at most [`GRACE`], and closes the store.
-    pub(crate) async fn stop(self) {
+    /// Stops, the listener last: `/readyz` says 503 at once, and everything is still answered for
+    /// `drain_delay` and until the attempts in flight have ended. Then the listener closes, the requests in
+    /// flight end, and the store is closed.
+    pub(crate) async fn stop(self, drain_delay: Duration) {
+        self.stopping.store(true, Ordering::Release);
         self.housekeeping.abort();
-        // Together: while the last requests are answered no new attempt starts.
-        tokio::join!(self.door.close(GRACE), self.engine.stop(GRACE));
+        if let Some(showing) = &self.showing_key {
+            showing.abort();
+        }
+        if !drain_delay.is_zero() {
+            info!(
+                "/readyz says 503 from now on; requests are answered as before for another {} s",
+                drain_delay.as_secs_f32()
+            );
+            tokio::time::sleep(drain_delay).await;
+        }
+        let begun = Instant::now();
+        let attempts = self.engine.stop(ATTEMPTS_GRACE);
+        // A little more, since what it writes in the end may wait for a disk that does not answer.
+        if timeout(ATTEMPTS_GRACE + Duration::from_secs(1), attempts)
+            .await
+            .is_err()
+        {
+            warn!("the store did not take the engine's last writes in time");
+        }
+        if let Some(door) = self.door {
+            door.close(GRACE.saturating_sub(begun.elapsed())).await;
+        }
         self.store.close().await;
     }
 }
@@ -235,12 +346,14 @@ fn engine_options(settings: &Settings, policy: &Policy, places: &Places) -> Engi
     }
 }
 
-fn web_options(settings: &Settings, address: SocketAddr) -> WebOptions {
+fn web_options(settings: &Settings, address: SocketAddr, stopping: Arc<AtomicBool>) -> WebOptions {
     let public_url = settings.public_url.clone();
     WebOptions {
         key_limit: settings.rate_limit_per_key,
         team_limit: settings.rate_limit_per_team,
         public_url: public_url.or_else(|| reached_at(address)),
+        stopping,
+        log_lines_dropped: logging::dropped,
         ..WebOptions::default()
     }
 }
@@ -249,31 +362,6 @@ fn web_options(settings: &Settings, address: SocketAddr) -> WebOptions {
 /// it cannot be known then which one they can use.
 fn reached_at(address: SocketAddr) -> Option<String> {
     (!address.ip().is_unspecified()).then(|| format!("http://{address}"))
-}
-
-/// The signals that ask us to stop.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From now on these signals do not end the process by themselves.
-    pub(crate) fn watch() -> Result<Self> {
-        let watch = |kind| signal(kind).context("cannot watch for signals");
-        Ok(Self {
-            terminate: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for one; its name.
-    pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 #[cfg(test)]

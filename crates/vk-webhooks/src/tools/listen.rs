@@ -9,6 +9,7 @@ use local_receiver::{Answer, Arrival, Authority, Receiver};
 use signature::{DEFAULT_HEADER_PREFIX, Scheme, Verifier};
 
 use crate::client;
+use crate::console::print_or_end;
 use crate::serve::Signals;
 
 use super::unix_now;
@@ -65,22 +66,24 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         async move { listener.take(arrival).await }
     };
     let receiver = Receiver::start(options.port, tls, handler).await?;
-    println!("listening on {}", receiver.url("/"));
+    print_or_end(format_args!("listening on {}", receiver.url("/")));
     if unverified {
-        println!("without --secret nothing is verified");
+        print_or_end(format_args!("without --secret nothing is verified"));
     }
     if let Some(path) = &options.https {
-        println!(
+        print_or_end(format_args!(
             "start the service with --ca-file {} to trust it",
             path.display()
-        );
+        ));
     }
     let plain = if options.https.is_none() {
         " --allow-http"
     } else {
         ""
     };
-    println!("the service has to be started with --allow-cidr 127.0.0.1/32{plain} to reach it");
+    print_or_end(format_args!(
+        "the service has to be started with --allow-cidr 127.0.0.1/32{plain} to reach it"
+    ));
     signals.next().await;
     Ok(())
 }
@@ -99,7 +102,10 @@ impl Listener {
         let event = arrival.header(&format!("{}-Event", self.header_prefix));
         let id = arrival.header(&format!("{}-Delivery", self.header_prefix));
         let (genuine, verdict) = self.judge(&arrival);
-        println!("\n{event} {id}: {verdict}\n{}", shown(&arrival.body));
+        print_or_end(format_args!(
+            "\n{event} {id}: {verdict}\n{}",
+            shown(&arrival.body)
+        ));
         if !genuine {
             return Answer::status(401);
         }
@@ -108,11 +114,11 @@ impl Listener {
         };
         match client::forward(target, &arrival.headers, arrival.body.clone()).await {
             Ok((status, body)) => {
-                println!("{target} answered {status}");
+                print_or_end(format_args!("{target} answered {status}"));
                 Answer::status(status).with_body(body)
             }
             Err(error) => {
-                println!("{target} did not take it: {error:#}");
+                print_or_end(format_args!("{target} did not take it: {error:#}"));
                 Answer::status(502)
             }
         }

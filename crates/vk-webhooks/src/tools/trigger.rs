@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;
+use crate::console;
 
 /// What `trigger` is given.
 #[derive(clap::Args)]
@@ -48,8 +49,10 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         Some(1) => "1 delivery".to_owned(),
         other => format!("{} deliveries", other.unwrap_or_default()),
     };
-    println!("published {} as {id}: {made}", options.event_type);
-    Ok(())
+    console::print(format_args!(
+        "published {} as {id}: {made}",
+        options.event_type
+    ))
 }
 
 /// Sets one field, as `name=value`.

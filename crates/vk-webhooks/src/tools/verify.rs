@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use signature::{DEFAULT_HEADER_PREFIX, MatchedHeader, Scheme, Verifier};
 
 use super::unix_now;
+use crate::console;
 
 /// What `verify` is given.
 #[derive(clap::Args)]
@@ -41,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let headers = parse(&lines)?;
     let body = body(&options.body)?;
     let (valid, verdict) = judge(options, &headers, &body);
-    println!("{verdict}");
+    console::print(verdict)?;
     Ok(if valid {
         ExitCode::SUCCESS
     } else {

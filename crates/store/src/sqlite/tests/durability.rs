@@ -135,7 +135,7 @@ async fn once_a_sync_failed_nothing_is_accepted_or_shown_until_the_file_is_opene
         };
         assert!(why.contains("started again"), "{why}");
     }
-    driver.failed().await;
+    assert_eq!(driver.failed().await, Fatal::Disk);
     let later = commit(&driver, "later").await.unwrap();
     assert!(
         matches!(later, Err(StoreError::Unavailable(_))),
@@ -148,4 +148,28 @@ async fn once_a_sync_failed_nothing_is_accepted_or_shown_until_the_file_is_opene
     let before = log();
     driver.close().await;
     assert_eq!(log(), before, "closing copies nothing into the database");
+}
+
+#[tokio::test]
+async fn a_panic_of_the_writer_is_told_and_answers_who_waits() {
+    let folder = Folder::new();
+    let path = folder.0.join("store.db");
+    let breaks = Arc::new(AtomicBool::new(false));
+    let broken = Arc::clone(&breaks);
+    let around = |sync: PutOnDisk| -> PutOnDisk {
+        Box::new(move || match broken.load(Ordering::Relaxed) {
+            true => panic!("while syncing"),
+            false => sync(),
+        })
+    };
+    let driver = SqliteDriver::open_with(SqliteOptions { path }, Bounds::default(), around);
+    let driver = Arc::new(driver.await.unwrap());
+    assert!(commit(&driver, "kept").await.unwrap().is_ok());
+    assert!(waits(driver.failed()).await);
+    breaks.store(true, Ordering::Relaxed);
+    assert!(commit(&driver, "lost").await.unwrap().is_err());
+    assert_eq!(driver.failed().await, Fatal::Panic);
+    breaks.store(false, Ordering::Relaxed);
+    // What is in the queue is still written before the process ends.
+    driver.close().await;
 }

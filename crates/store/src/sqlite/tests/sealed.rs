@@ -109,7 +109,7 @@ async fn a_new_key_takes_over_and_the_old_one_may_go() {
     drop(store);
     assert_eq!(holds_sealed_secrets(&folder.0.join("store.db")), Ok(true));
 
-    let refused = open(&folder, &[SECOND]).await.err().unwrap().0;
+    let refused = open(&folder, &[SECOND]).await.err().unwrap().sentence;
     assert!(refused.contains("sealed with the key"), "{refused}");
     for keys in [&[SECOND, FIRST][..], &[SECOND], &[SECOND, FIRST]] {
         let store = open(&folder, keys).await.unwrap();
