@@ -143,12 +143,13 @@ mod tests {
         tokio::time::advance(Duration::from_secs(30)).await;
         order.failed(address(b6));
         assert_eq!(arranged(&order), [a4, b4, a6, b6]);
+        tokio::time::advance(Duration::from_secs(1)).await;
         // It failed again, so that it is tried last of all.
         order.failed(address(a6));
         assert_eq!(arranged(&order), [a4, b4, b6, a6]);
-        tokio::time::advance(Duration::from_secs(59)).await;
+        tokio::time::advance(Duration::from_secs(58)).await;
         assert_eq!(arranged(&order), [a4, b4, b6, a6]);
-        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(
             arranged(&order),
             [a6, a4, b6, b4],

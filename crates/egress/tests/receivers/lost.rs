@@ -337,9 +337,9 @@ async fn a_connection_that_is_old_is_kept_while_the_name_servers_are_silent() {
     );
 
     // Whatever else they say, the old one goes.
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    use_for(80).await;
+    use_for(65).await;
     says(&network, Some(Err(ResolveError::NotFound)));
+    tokio::time::sleep(Duration::from_secs(25)).await;
     let failed = failure(post(&egress, &connections, &url).await);
     assert_eq!(failed.reason, Reason::DnsNotFound);
     let internal = vec!["10.0.0.1".parse().unwrap()];
