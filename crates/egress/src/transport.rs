@@ -353,9 +353,14 @@ impl Egress {
     }
 }
 
-/// Whether the name servers said nothing of the name.
+/// Whether the name servers said nothing of the name: a resolver that reaches nobody itself answers with an
+/// error (RFC 8767, section 4, has old answers used then).
 fn is_silence(error: &ResolveError) -> bool {
-    matches!(error, ResolveError::Timeout | ResolveError::NoSocket)
+    match error {
+        ResolveError::Timeout | ResolveError::Failed(_) => true,
+        ResolveError::NotFound => false,
+        other => other.is_ours(),
+    }
 }
 
 /// The outcome of `exchange`, unless its request turns out to be lost on the way; then it is dropped.
