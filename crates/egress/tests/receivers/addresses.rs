@@ -1,5 +1,6 @@
 //! Names with several addresses, one of which is bad.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use hostile::{answer_all, read_request};
 use model::attempt::Reason;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use vk_egress::{BoxFuture, Connections, Egress, Exchange, ReceiverUrl, ResolveError, Resolver};
+use vk_egress::{
+    BoxFuture, Connections, Dialer, Duplex, Egress, Exchange, ReceiverUrl, ResolveError, Resolver,
+};
 
 use crate::peer::{failure, options, post_with, response, url};
 
@@ -36,7 +39,7 @@ enum Does {
     Refuse,
 }
 
-async fn serve(mut stream: TcpStream, does: Does) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, does: Does) -> io::Result<()> {
     use tokio::io::AsyncWriteExt;
     match does {
         Does::Answer => answer_all(stream).await,
@@ -168,5 +171,56 @@ async fn each_address_that_did_not_connect_has_its_own_cause_and_one_of_them_is_
         let told = format!("{address}:{port}: Connection refused");
         assert!(failed.operator_detail.contains(&told), "{failed:?}");
         assert!(!failed.detail.contains(address));
+    }
+}
+
+/// A machine that cannot connect: by address, the number of the error.
+struct Machine(Vec<(IpAddr, i32)>);
+
+impl Dialer for Machine {
+    fn dial(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Duplex>>> {
+        let known = self.0.iter().find(|(ip, _)| *ip == address.ip());
+        let number = known.map(|(_, number)| *number).unwrap();
+        Box::pin(async move { Err(io::Error::from_raw_os_error(number)) })
+    }
+}
+
+#[tokio::test]
+async fn what_the_machine_lacks_is_ours_unless_an_address_was_reached() {
+    const EPERM: i32 = 1;
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const EADDRNOTAVAIL: i32 = 99;
+    const ENETDOWN: i32 = 100;
+    const ENOBUFS: i32 = 105;
+    const ECONNREFUSED: i32 = 111;
+    const EHOSTUNREACH: i32 = 113;
+    let here = |n: u8| IpAddr::from([127, 0, 0, n]);
+    for (errors, ours) in [
+        (vec![EADDRNOTAVAIL], true),
+        (vec![EADDRNOTAVAIL, EADDRNOTAVAIL], true),
+        (vec![ENOBUFS], true),
+        (vec![ENOMEM], true),
+        (vec![EMFILE], true),
+        (vec![ENFILE], true),
+        (vec![EPERM], true),
+        (vec![ENETDOWN], true),
+        (vec![ECONNREFUSED], false),
+        (vec![EADDRNOTAVAIL, ECONNREFUSED], false),
+        (vec![ECONNREFUSED, EMFILE], false),
+        (vec![EHOSTUNREACH, EMFILE], true),
+    ] {
+        let all: Vec<(IpAddr, i32)> = (1..).map(here).zip(errors.iter().copied()).collect();
+        let name = Name(all.iter().map(|(ip, _)| *ip).collect());
+        let machine = Arc::new(Machine(all));
+        let egress = Egress::with_network(options(None, None), Arc::new(name), machine).unwrap();
+        let url = url("http://receiver.example.com/");
+        let exchange = post(&egress, &Connections::default(), &url).await;
+        let failed = failure(exchange);
+        assert_eq!(failed.reason, Reason::ConnectionRefused);
+        assert_eq!(failed.ours, ours, "{errors:?} {failed:?}");
+        let told = failed.detail.contains("the receiver is not the cause");
+        assert_eq!(told, ours, "{failed:?}");
     }
 }
