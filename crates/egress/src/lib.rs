@@ -15,10 +15,11 @@
 //!   addresses are tried, and `tries` what came of it.
 //! - `tls`: whom we trust, the handshake, and why it failed.
 //! - `stream`: the connection's bytes, counted while TLS and HTTP are read from them, and how it is
-//!   closed; `flow` asks the system what of them was acknowledged.
+//!   closed; `flow` asks the system what of them was acknowledged, and `fate` says what that means.
 //! - `connection`: one HTTP/1.1 connection: a request goes out, a bounded response comes in.
 //! - `connections`: those kept alive to one endpoint.
-//! - `transport`: [`Egress`], which puts the rooms together under one deadline.
+//! - `transport`: [`Egress`], which puts the rooms together under one deadline; `progress` is what is
+//!   known of an attempt meanwhile, `watch` what is done where it waits long.
 //! - `failure`: what to call a failure and how to tell it to a customer; `shortage` knows those that
 //!   are this service's own.
 
@@ -28,10 +29,12 @@ mod connection;
 mod connections;
 mod exchange;
 mod failure;
+mod fate;
 mod flow;
 mod host_name;
 mod order;
 mod policy;
+mod progress;
 mod receiver_url;
 mod resolver;
 mod shortage;
@@ -40,6 +43,7 @@ mod tls;
 mod transport;
 mod tries;
 mod vet;
+mod watch;
 
 pub use connect::{Dialer, Duplex};
 pub use connections::Connections;

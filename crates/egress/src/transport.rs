@@ -1,30 +1,28 @@
 //! Hides how the rooms of this crate make one exchange: a kept connection or a new one, one
 //! deadline over everything.
 
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::attempt::Timings;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::connect::{Dialer, Tcp};
-use crate::connection::{Connection, Received};
+use crate::connection::Connection;
 use crate::connections::{Connections, Kept};
 use crate::exchange::{BoxFuture, Exchange, Failure, Probe, Request, Transport};
 use crate::failure::{self, Phase};
 use crate::order::connect;
 use crate::policy::Policy;
+use crate::progress::{Progress, millis_since};
 use crate::receiver_url::{Host, ReceiverUrl};
 use crate::resolver::{NameServers, ResolveError, Resolver};
-use crate::stream::{Fate, Gauge, Socket, Wire};
+use crate::stream::{Gauge, Socket, Wire};
 use crate::tls;
-use crate::tries::Tries;
 use crate::vet::{Blocked, Vetted, vet};
+use crate::watch::{closing_idle_ones, unless_lost};
 
 /// What the real transport is made of.
 #[derive(Clone, Debug)]
@@ -76,11 +74,6 @@ impl EgressOptions {
     }
 }
 
-/// How long a request on a kept connection may be without an answer before the system is asked whether it
-/// has arrived at all. A lost packet was sent again several times by then.
-const LOOK_AFTER: Duration = Duration::from_millis(3500);
-/// How long a new connection may be without a response before the endpoint's idle ones are closed for it.
-const LONG_WAIT: Duration = Duration::from_secs(1);
 /// How long the name servers have for the name of an old connection, before it is used on.
 const RENEWAL: Duration = Duration::from_secs(2);
 /// How long a probe may take: somebody waits for it, and may save the URL without.
@@ -363,29 +356,6 @@ fn is_silence(error: &ResolveError) -> bool {
     }
 }
 
-/// The outcome of `exchange`, unless its request turns out to be lost on the way; then it is dropped.
-async fn unless_lost<F: Future>(gauge: &Gauge, exchange: F) -> Option<F::Output> {
-    let mut exchange = pin!(exchange);
-    if let Ok(outcome) = tokio::time::timeout(LOOK_AFTER, exchange.as_mut()).await {
-        return Some(outcome);
-    }
-    match gauge.fate() {
-        Fate::Lost => None,
-        Fate::Arrived | Fate::NotTaken => Some(exchange.await),
-    }
-}
-
-/// The outcome of `exchange`, which is on a new connection, and for which the idle ones are closed where it
-/// waits long.
-async fn closing_idle_ones<F: Future>(connections: &Connections, exchange: F) -> F::Output {
-    let mut exchange = pin!(exchange);
-    if let Ok(outcome) = tokio::time::timeout(LONG_WAIT, exchange.as_mut()).await {
-        return outcome;
-    }
-    let _waits = connections.waits_long();
-    exchange.await
-}
-
 /// Why a host has no addresses to connect to.
 enum Unreachable {
     Unresolved(ResolveError),
@@ -397,75 +367,6 @@ impl Unreachable {
         match self {
             Self::Unresolved(error) => failure::unresolved(url, &error),
             Self::Blocked(blocked) => failure::blocked(url, &blocked),
-        }
-    }
-}
-
-/// How far an attempt has come. It outlives the attempt, so that one cut by its deadline still says
-/// what it was doing.
-#[derive(Default)]
-struct Progress {
-    phase: Phase,
-    timings: Timings,
-    remote: Option<SocketAddr>,
-    /// When the request was handed to the connection.
-    begun: Option<Instant>,
-    /// The connection's, once there is one.
-    gauge: Option<Arc<Gauge>>,
-    received: Received,
-    /// What was tried before one connected.
-    tries: Tries,
-    sent_twice: bool,
-}
-
-impl Progress {
-    fn answered(&self) -> bool {
-        self.gauge.as_ref().is_some_and(|gauge| gauge.answered())
-    }
-
-    fn timed_out(&self, url: &ReceiverUrl) -> Failure {
-        match (self.phase, self.gauge.as_deref()) {
-            (Phase::Connecting, _) => failure::unconnected(url, &self.tries),
-            (phase, gauge) => failure::timed_out(url, phase, gauge),
-        }
-    }
-
-    /// Remembers which addresses failed.
-    fn remember(&self, connections: &Connections, is_ok: bool) {
-        if !self.tries.is_empty() {
-            connections.unconnected(&self.tries);
-        }
-        if let (Some(remote), false) = (self.remote, is_ok) {
-            connections.failed(remote);
-        }
-    }
-
-    fn into_exchange(self, result: Result<(), Failure>) -> Exchange {
-        let Self {
-            mut timings,
-            remote,
-            begun,
-            received,
-            tries,
-            sent_twice,
-            ..
-        } = self;
-        if let (Some(begun), Some(first_byte)) = (begun, received.first_byte) {
-            timings.first_byte_ms = Some(millis(first_byte.duration_since(begun)));
-        }
-        let response = received.into_response();
-        let result = match result {
-            Ok(()) => Ok(response.unwrap_or_default()),
-            Err(mut failure) => {
-                failure.partial = response;
-                Err(failure)
-            }
-        };
-        Exchange {
-            remote_addr: remote.or_else(|| tries.verdict().1),
-            timings,
-            sent_twice,
-            result,
         }
     }
 }
@@ -506,14 +407,6 @@ impl Transport for Egress {
 
 fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
-}
-
-fn millis_since(start: Instant) -> u32 {
-    millis(start.elapsed())
-}
-
-fn millis(span: std::time::Duration) -> u32 {
-    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use model::attempt::Reason;
 
 use super::{Phase, failure, ours, unresolved};
 use crate::exchange::Failure;
+use crate::fate::Fate;
 use crate::receiver_url::ReceiverUrl;
 use crate::resolver::ResolveError;
-use crate::stream::{Fate, Gauge};
+use crate::stream::Gauge;
 use crate::tries::{Tries, Verdict};
 
 /// No address could be connected to.

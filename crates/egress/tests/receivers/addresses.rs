@@ -46,7 +46,7 @@ async fn serve(mut stream: TcpStream, does: Does) -> io::Result<()> {
         Does::Nothing | Does::Refuse => hostile::stay(stream).await,
         Does::Close => stream.read(&mut [0; 64]).await.map(|_| ()),
         Does::Reset => {
-            stream.read(&mut [0; 64]).await?;
+            let _ = stream.read(&mut [0; 64]).await?;
             stream.set_zero_linger()
         }
         Does::Nonsense => {
