@@ -10,10 +10,11 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
@@ -38,6 +39,12 @@ pub(crate) struct Connection {
     driver: Box<Driver>,
     gauge: Arc<Gauge>,
     reusable: bool,
+    /// Whether it carried a response before the exchange that is on it.
+    used: bool,
+    /// Whether the last response ended the connection's wait for a request (408).
+    idled_out: bool,
+    /// How long the receiver keeps it open while nothing is sent, where it said so.
+    kept_for: Option<Duration>,
 }
 
 /// What moves the connection on. It is kept once it has ended, and with it the socket: how that is
@@ -117,6 +124,9 @@ impl Connection {
             }),
             gauge,
             reusable: false,
+            used: false,
+            idled_out: false,
+            kept_for: None,
         })
     }
 
@@ -134,6 +144,18 @@ impl Connection {
 
     pub(crate) fn gauge(&self) -> &Arc<Gauge> {
         &self.gauge
+    }
+
+    /// How long the receiver keeps the connection open while nothing is sent, where it said so.
+    pub(crate) fn kept_for(&self) -> Option<Duration> {
+        self.kept_for
+    }
+
+    /// Whether the last response answered no request: a server that has waited long enough for the next
+    /// request on a connection says 408 and closes it (RFC 9110, section 15.5.9), and that may cross ours on
+    /// the way. On a connection that carried no response before, it is the answer to the request.
+    pub(crate) fn has_idled_out(&self) -> bool {
+        self.idled_out
     }
 
     /// Whether the connection is open, its last exchange is wholly over, and nothing has come on it
@@ -155,10 +177,7 @@ impl Connection {
     ) -> Result<(), Broken> {
         self.reusable = false;
         self.gauge.begin();
-        let mut headers = (request.headers)();
-        headers.remove(CONTENT_LENGTH);
-        headers.remove(TRANSFER_ENCODING);
-        headers.insert(HOST, request.url.authority().clone());
+        let headers = headers_of(request);
         let (target, body) = (request.url.target().clone(), request.body.clone());
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
@@ -175,9 +194,14 @@ impl Connection {
         let plain = !(head.headers.contains_key(CONTENT_LENGTH)
             && head.headers.contains_key(TRANSFER_ENCODING));
         received.head = Some((head.status.as_u16(), text_of(&head.headers)));
+        self.kept_for = kept_for(&head.headers);
         let ended = self.body(body, received).await?;
         self.reusable = ended && plain && self.gauge.sent();
         self.gauge.end();
+        self.idled_out = self.used
+            && head.status == StatusCode::REQUEST_TIMEOUT
+            && (closes(head.version, &head.headers) || !self.is_idle());
+        self.used = true;
         Ok(())
     }
 
@@ -270,6 +294,50 @@ async fn drive_until<F: Future>(
     .await
 }
 
+/// What is sent: `Host` first (RFC 9112, section 3.2), then what firewalls miss in a request without, then
+/// what the caller says.
+fn headers_of(request: &Request<'_>) -> HeaderMap {
+    let mut theirs = (request.headers)();
+    for ours in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        theirs.remove(ours);
+    }
+    let mut headers = HeaderMap::with_capacity(theirs.len() + 4);
+    headers.insert(HOST, request.url.authority().clone());
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.extend(theirs);
+    headers
+}
+
+/// Whether a response ends its connection (RFC 9112, section 9.3).
+fn closes(version: Version, headers: &HeaderMap) -> bool {
+    let says = |option: &str| {
+        let values = headers.get_all(CONNECTION).into_iter();
+        let mut texts = values.filter_map(|value| value.to_str().ok());
+        texts.any(|text| {
+            text.split(',')
+                .any(|one| one.trim().eq_ignore_ascii_case(option))
+        })
+    };
+    says("close") || (version == Version::HTTP_10 && !says("keep-alive"))
+}
+
+/// How long the receiver says that it keeps an idle connection: `Keep-Alive: timeout=5, max=100`. Nothing
+/// where that was its last request.
+fn kept_for(headers: &HeaderMap) -> Option<Duration> {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    let text = headers.get(KEEP_ALIVE)?.to_str().ok()?;
+    let parameter = |name: &str| {
+        let mut parameters = text.split([',', ';']).filter_map(|one| one.split_once('='));
+        let (_, value) = parameters.find(|(key, _)| key.trim().eq_ignore_ascii_case(name))?;
+        value.trim().trim_matches('"').parse::<u64>().ok()
+    };
+    match parameter("max") {
+        Some(0) => Some(Duration::ZERO),
+        _ => parameter("timeout").map(Duration::from_secs),
+    }
+}
+
 /// The headers as text, as many whole ones as fit in [`HEADERS_KEPT_MAX`]. A byte that is not
 /// UTF-8 becomes three, so it is the text that is measured.
 fn text_of(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -327,6 +395,53 @@ mod tests {
             let failure = failure::broken(&url, &broken, connection.gauge());
             assert_eq!(failure.reason, Reason::InvalidResponse, "{broken:?}");
             assert!(received.into_response().is_none());
+        }
+    }
+
+    fn headers(text: &[(&'static str, &str)]) -> HeaderMap {
+        let one = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), value.parse().unwrap())
+        };
+        text.iter().map(one).collect()
+    }
+
+    #[test]
+    fn how_long_a_connection_is_kept_is_what_the_receiver_says() {
+        let seconds = |n| Some(Duration::from_secs(n));
+        for (text, expected) in [
+            ("timeout=5", seconds(5)),
+            ("timeout=5, max=100", seconds(5)),
+            ("max=100,Timeout = 1", seconds(1)),
+            ("timeout=\"20\"", seconds(20)),
+            ("timeout=0", seconds(0)),
+            ("timeout=60, max=0", seconds(0)),
+            ("max=3", None),
+            ("timeout=-1", None),
+            ("timeout=soon", None),
+            ("timeout", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                kept_for(&headers(&[("keep-alive", text)])),
+                expected,
+                "{text}"
+            );
+        }
+        assert_eq!(kept_for(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_response_closes_where_it_says_so_or_is_of_http_1_0() {
+        for (version, text, expected) in [
+            (Version::HTTP_11, "close", true),
+            (Version::HTTP_11, "foo, Close", true),
+            (Version::HTTP_11, "keep-alive", false),
+            (Version::HTTP_11, "closed", false),
+            (Version::HTTP_10, "foo", true),
+            (Version::HTTP_10, "Keep-Alive", false),
+        ] {
+            let headers = headers(&[("connection", text)]);
+            assert_eq!(closes(version, &headers), expected, "{version:?} {text}");
         }
     }
 

@@ -29,8 +29,8 @@ pub enum Probe {
 pub struct Request<'a> {
     /// Where to.
     pub url: &'a ReceiverUrl,
-    /// Makes all headers but `Host` and `Content-Length`, which are derived from the URL and the
-    /// body: the same ones each time. Asked once, and once more where a connection that was kept
+    /// Makes all headers but `Host`, `Content-Length`, `Accept` and `Accept-Encoding`, which are
+    /// the transport's: the same ones each time. Asked once, and once more where a connection that was kept
     /// turns out to be closed, since what is sent is used up.
     pub headers: &'a (dyn Fn() -> HeaderMap + Sync),
     /// The body.
@@ -42,7 +42,7 @@ pub struct Request<'a> {
 /// What one exchange came to.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// The address connected to.
+    /// The address connected to; where none could be, the one tried whose failure is told.
     pub remote_addr: Option<SocketAddr>,
     /// Where the time went.
     pub timings: Timings,

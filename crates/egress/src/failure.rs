@@ -1,6 +1,8 @@
 //! Hides what a failure is called and how it is told: a stable reason and a sentence without
 //! addresses for the customer, everything else for the operator.
 
+mod network;
+
 use std::error::Error as StdError;
 use std::io;
 
@@ -13,10 +15,11 @@ use crate::connection::{Broken, Excess};
 use crate::exchange::Failure;
 use crate::receiver_url::{ReceiverUrl, UrlProblem};
 use crate::resolver::ResolveError;
-use crate::shortage;
 use crate::stream::{Flood, Gauge};
 use crate::tls::Untrusted;
 use crate::vet::Blocked;
+
+pub(crate) use network::{timed_out, unconnected};
 
 /// What an exchange was doing; names the timeout where the deadline comes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub(crate) fn unresolved(url: &ReceiverUrl, error: &ResolveError) -> Failure {
             format!("The name servers for {host} answered with an error; check the domain's DNS."),
         ),
         ResolveError::NoSocket => return ours(Reason::DnsFailed, url, error.to_string()),
+        ResolveError::Unreachable(_) => return unasked(Reason::DnsFailed, url, error),
+        ResolveError::Silent => return unasked(Reason::DnsTimeout, url, error),
         ResolveError::Timeout => (
             Reason::DnsTimeout,
             format!("The name servers for {host} did not answer in time."),
@@ -59,11 +64,24 @@ pub(crate) fn unresolved(url: &ReceiverUrl, error: &ResolveError) -> Failure {
     failure(reason, detail, error.to_string())
 }
 
+/// This service's name servers could not be asked, or say nothing at all.
+fn unasked(reason: Reason, url: &ReceiverUrl, error: &ResolveError) -> Failure {
+    let detail = format!(
+        "This service's own name servers cannot be reached, so {} could not be looked up; the \
+         receiver is not the cause.",
+        url.host()
+    );
+    Failure {
+        ours: true,
+        ..failure(reason, detail, error.to_string())
+    }
+}
+
 /// A failure whose cause is this service's own machine or network.
 fn ours(reason: Reason, url: &ReceiverUrl, operator: String) -> Failure {
     let detail = format!(
-        "This service is overloaded and could not open a connection to {}; the receiver is not \
-         the cause.",
+        "This service could not open a connection to {} because of trouble on its own machine or \
+         network; the receiver is not the cause.",
         url.host()
     );
     Failure {
@@ -109,38 +127,6 @@ pub(crate) fn unencrypted(url: &ReceiverUrl) -> Failure {
     )
 }
 
-/// No address could be connected to.
-pub(crate) fn unconnected(url: &ReceiverUrl, error: &io::Error) -> Failure {
-    let (host, port) = (url.host(), url.port());
-    let detail = match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            format!("Nothing accepts connections at {host}, port {port}.")
-        }
-        io::ErrorKind::TimedOut => {
-            return failure(
-                Reason::ConnectTimeout,
-                format!("{host}, port {port}, did not accept a connection in time."),
-                error.to_string(),
-            );
-        }
-        io::ErrorKind::ConnectionReset => {
-            return failure(
-                Reason::ConnectionReset,
-                format!("{host} reset the connection while it was being made."),
-                error.to_string(),
-            );
-        }
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-            format!("There is no route to {host}.")
-        }
-        _ if shortage::is_ours(error) => {
-            return ours(Reason::ConnectionRefused, url, error.to_string());
-        }
-        _ => format!("No connection to {host}, port {port}, could be made."),
-    };
-    failure(Reason::ConnectionRefused, detail, error.to_string())
-}
-
 /// The TLS handshake failed.
 pub(crate) fn unencryptable(url: &ReceiverUrl, error: &io::Error) -> Failure {
     let (reason, what) = match tls_error(error) {
@@ -178,39 +164,6 @@ pub(crate) fn broken(url: &ReceiverUrl, broken: &Broken, gauge: &Gauge) -> Failu
         Broken::Http(error) => http_meaning(error.as_ref(), gauge),
     };
     failure(reason, sentence(url, &what), format!("{broken:?}"))
-}
-
-/// The deadline came while the exchange was in `phase`.
-pub(crate) fn timed_out(url: &ReceiverUrl, phase: Phase, gauge: Option<&Gauge>) -> Failure {
-    let (host, port) = (url.host(), url.port());
-    let (reason, detail) = match (phase, gauge) {
-        (Phase::Resolving, _) => return unresolved(url, &ResolveError::Timeout),
-        (Phase::Connecting, _) => (
-            Reason::ConnectTimeout,
-            format!("{host}, port {port}, did not accept a connection in time."),
-        ),
-        (Phase::Handshake, _) => (
-            Reason::TlsTimeout,
-            format!("The TLS handshake with {host} did not finish in time."),
-        ),
-        (Phase::Exchanging, Some(gauge)) if gauge.in_body() => (
-            Reason::BodyTimeout,
-            format!("{host} began to answer, but its response did not end in time."),
-        ),
-        (Phase::Exchanging, Some(gauge)) if !gauge.sent() => (
-            Reason::SendTimeout,
-            format!("{host} did not read the request in time."),
-        ),
-        (Phase::Exchanging, _) => (
-            Reason::ResponseTimeout,
-            format!("{host} read the request and did not answer in time."),
-        ),
-    };
-    failure(
-        reason,
-        detail,
-        format!("deadline reached: {phase:?}, {gauge:?}"),
-    )
 }
 
 const TOO_LARGE: &str = "the head of its response is larger than we read (100 headers, 64 KiB)";
@@ -446,14 +399,11 @@ mod tests {
     #[test]
     fn what_this_service_lacks_is_not_blamed_on_the_receiver() {
         let url = ReceiverUrl::parse("https://a.example.com/", &Policy::default()).unwrap();
-        let no_files = unconnected(&url, &io::Error::from_raw_os_error(24));
-        assert_eq!(no_files.reason, Reason::ConnectionRefused);
         let no_socket = unresolved(&url, &ResolveError::NoSocket);
         assert_eq!(no_socket.reason, Reason::DnsFailed);
-        for failure in [no_files, no_socket] {
-            let detail = failure.detail;
-            assert!(detail.contains("the receiver is not the cause"), "{detail}");
-        }
+        assert!(no_socket.ours);
+        let detail = no_socket.detail;
+        assert!(detail.contains("the receiver is not the cause"), "{detail}");
     }
 
     #[test]

@@ -2,16 +2,19 @@
 //! HTTP reads from it, and TLS below: hyper itself bounds neither the number nor the bytes of 1xx
 //! answers, nor rustls the number of session tickets.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use crate::connect::Duplex;
+use crate::fate::Fate;
+use crate::flow::Flow;
 
 /// How many bytes may come before the response's body: its head and all interim answers.
 pub(crate) const HEAD_MAX: usize = 64 * 1024;
@@ -27,8 +30,14 @@ pub(crate) const INTERIM_MAX: u32 = 10;
 
 /// What has gone over a connection in the current exchange. The exchange reads it, the stream
 /// under hyper writes it; both live in one task, so relaxed order is enough.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Gauge {
+    /// Says what was acknowledged of what was written.
+    flow: Option<Box<dyn Flow>>,
+    /// What it said before the connection was closed, where no response had come.
+    at_the_end: OnceLock<Fate>,
+    /// Bytes that were written to the wire.
+    written: AtomicUsize,
     /// Bytes that came on the wire: under TLS also what HTTP never sees.
     on_wire: AtomicUsize,
     /// Bytes that came once the request was on its way: what comes before is no answer to it.
@@ -44,9 +53,51 @@ pub(crate) struct Gauge {
     over: AtomicBool,
 }
 
+impl fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gauge")
+            .field("written", &self.written)
+            .field("sent", &self.sent)
+            .field("received", &self.received)
+            .field("interim", &self.interim)
+            .field("in_body", &self.in_body)
+            .field("fate", &self.at_the_end.get())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Gauge {
+    /// Of a connection that `flow` looks at.
+    pub(crate) fn of(flow: Option<Box<dyn Flow>>) -> Self {
+        Self {
+            flow,
+            ..Self::default()
+        }
+    }
+
+    /// What has become of what was written so far. Asks the system.
+    pub(crate) fn fate(&self) -> Fate {
+        let written = self.written.load(Relaxed);
+        if written == 0 || self.answered() {
+            return Fate::Arrived;
+        }
+        let flow = self.flow.as_ref();
+        Fate::of(flow.and_then(|flow| flow.unacknowledged()), written)
+    }
+
+    /// What had become of what was written when the connection was closed without a response.
+    pub(crate) fn fate_at_the_end(&self) -> Fate {
+        self.at_the_end.get().copied().unwrap_or(Fate::Arrived)
+    }
+
+    /// Whether any byte of the request was written.
+    pub(crate) fn asked(&self) -> bool {
+        self.asked.load(Relaxed)
+    }
+
     /// A new exchange begins.
     pub(crate) fn begin(&self) {
+        self.written.store(0, Relaxed);
         self.on_wire.store(0, Relaxed);
         self.received.store(0, Relaxed);
         self.asked.store(false, Relaxed);
@@ -139,11 +190,20 @@ impl Socket {
     pub(crate) fn new(tcp: Box<dyn Duplex>, gauge: Arc<Gauge>) -> Self {
         Self { tcp, gauge }
     }
+
+    fn written(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &polled {
+            self.gauge.written.fetch_add(*bytes, Relaxed);
+        }
+        polled
+    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         if !self.gauge.ended_well() {
+            let fate = self.gauge.fate();
+            self.gauge.at_the_end.get_or_init(|| fate);
             self.tcp.reset_when_dropped();
         }
     }
@@ -173,7 +233,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(cx, buf)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.tcp).poll_write(cx, buf);
+        this.written(polled)
     }
 
     fn poll_write_vectored(
@@ -181,7 +243,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
+        this.written(polled)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,22 +5,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::attempt::Timings;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::connect::{Dialer, Tcp, connect};
-use crate::connection::{Connection, Received};
-use crate::connections::Connections;
+use crate::connect::{Dialer, Tcp};
+use crate::connection::Connection;
+use crate::connections::{Connections, Kept};
 use crate::exchange::{BoxFuture, Exchange, Failure, Probe, Request, Transport};
 use crate::failure::{self, Phase};
+use crate::order::connect;
 use crate::policy::Policy;
+use crate::progress::{Progress, millis_since};
 use crate::receiver_url::{Host, ReceiverUrl};
 use crate::resolver::{NameServers, ResolveError, Resolver};
 use crate::stream::{Gauge, Socket, Wire};
 use crate::tls;
 use crate::vet::{Blocked, Vetted, vet};
+use crate::watch::{closing_idle_ones, unless_lost};
 
 /// What the real transport is made of.
 #[derive(Clone, Debug)]
@@ -72,6 +74,8 @@ impl EgressOptions {
     }
 }
 
+/// How long the name servers have for the name of an old connection, before it is used on.
+const RENEWAL: Duration = Duration::from_secs(2);
 /// How long a probe may take: somebody waits for it, and may save the URL without.
 const PROBE_BUDGET: Duration = Duration::from_secs(5);
 
@@ -172,62 +176,155 @@ impl Egress {
         if !url.is_encrypted() && !self.policy.allow_http {
             return Err(failure::unencrypted(url));
         }
-        if let Some(kept) = connections.take(url) {
-            match self.converse(connections, kept, request, progress).await {
-                Err(_) if !progress.answered() => {
-                    // The receiver closed it, as it may at any time, before or while the request
-                    // was on its way. That is no failure of the receiver's yet.
-                    *progress = Progress::default();
-                }
-                result => return result,
+        let mut targets = None;
+        if let Some(Kept { connection, is_old }) = connections.take(url) {
+            // Boxed, as all below that is rare: every exchange has this one's memory.
+            let renewed = match is_old {
+                true => Box::pin(self.renew(connections, url, progress)).await,
+                false => None,
+            };
+            match renewed {
+                Some(renewed) => targets = Some(renewed?),
+                None => match self
+                    .on_kept(connections, connection, request, progress)
+                    .await
+                {
+                    Some(result) => return result,
+                    None => {
+                        let gauge = progress.gauge.as_ref();
+                        let sent_twice = gauge.is_some_and(|gauge| gauge.asked());
+                        *progress = Progress {
+                            sent_twice,
+                            ..Progress::default()
+                        };
+                    }
+                },
             }
         }
-        // Boxed, because it is large and rare: every exchange has this one's memory.
-        let connection = Box::pin(self.open(url, progress)).await?;
-        self.converse(connections, connection, request, progress)
-            .await
+        Box::pin(self.on_new(connections, targets, request, progress)).await
     }
 
-    /// One request and its response on `connection`, which is kept for the next where it can be.
-    async fn converse(
+    /// Resolves and vets again for a connection that has become old. Nothing where the name servers do not
+    /// answer: then the connection is used on, since nobody said that its address is wrong.
+    async fn renew(
         &self,
         connections: &Connections,
-        mut connection: Connection,
+        url: &ReceiverUrl,
+        progress: &mut Progress,
+    ) -> Option<Result<Vec<Vetted>, Failure>> {
+        let asked = tokio::time::timeout(RENEWAL, self.targets(url, progress)).await;
+        match asked.unwrap_or(Err(Unreachable::Unresolved(ResolveError::Timeout))) {
+            Err(Unreachable::Unresolved(error)) if is_silence(&error) => {
+                connections.names_are_silent();
+                None
+            }
+            answer => Some(answer.map_err(|error| error.into_failure(url))),
+        }
+    }
+
+    /// One exchange on a connection that was kept. Nothing where the connection was closed, had idled out
+    /// or is dead, so that the request has to be sent on a new one: the receiver may close a connection at
+    /// any time, before or while the request is on its way, and that is no failure of its yet.
+    async fn on_kept(
+        &self,
+        connections: &Connections,
+        connection: Connection,
+        request: &Request<'_>,
+        progress: &mut Progress,
+    ) -> Option<Result<(), Failure>> {
+        let gauge = connection.gauge().clone();
+        let exchange = self.converse(connection, request, progress);
+        let Some(result) = unless_lost(&gauge, exchange).await else {
+            // What has swallowed one connection, such as a firewall that was started anew, has swallowed
+            // all that were made before.
+            connections.close_idle();
+            return None;
+        };
+        match result {
+            Ok(connection) if connection.has_idled_out() => None,
+            Ok(connection) => {
+                connections.park(connection, &self.idle_places);
+                Some(Ok(()))
+            }
+            Err(_) if !progress.answered() => None,
+            Err(failure) => Some(Err(failure)),
+        }
+    }
+
+    /// One exchange on a new connection.
+    async fn on_new(
+        &self,
+        connections: &Connections,
+        targets: Option<Vec<Vetted>>,
         request: &Request<'_>,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
+        let url = request.url;
+        let targets = match targets {
+            Some(targets) => targets,
+            None => {
+                let targets = self.targets(url, progress).await;
+                targets.map_err(|error| error.into_failure(url))?
+            }
+        };
+        let exchange = async {
+            let connection = self.open(connections, &targets, url, progress).await?;
+            self.converse(connection, request, progress).await
+        };
+        let connection = closing_idle_ones(connections, exchange).await?;
+        connections.worked(connection.remote());
+        connections.park(connection, &self.idle_places);
+        Ok(())
+    }
+
+    /// One request and its response on `connection`.
+    async fn converse(
+        &self,
+        mut connection: Connection,
+        request: &Request<'_>,
+        progress: &mut Progress,
+    ) -> Result<Connection, Failure> {
         progress.phase = Phase::Exchanging;
         progress.remote = Some(connection.remote());
         progress.gauge = Some(connection.gauge().clone());
         progress.begun = Some(Instant::now());
         match connection.post(request, &mut progress.received).await {
-            Ok(()) => {
-                connections.park(connection, &self.idle_places);
-                Ok(())
-            }
+            Ok(()) => Ok(connection),
             Err(broken) => Err(failure::broken(request.url, &broken, connection.gauge())),
         }
     }
 
+    /// The addresses that may be connected to.
+    async fn targets(
+        &self,
+        url: &ReceiverUrl,
+        progress: &mut Progress,
+    ) -> Result<Vec<Vetted>, Unreachable> {
+        progress.phase = Phase::Resolving;
+        let clock = Instant::now();
+        let targets = self.addresses_of(url).await;
+        let is_name = matches!(url.host_kind(), Host::Name { .. });
+        progress.timings.dns_ms = is_name.then(|| millis_since(clock));
+        targets
+    }
+
     async fn open(
         &self,
+        connections: &Connections,
+        targets: &[Vetted],
         url: &ReceiverUrl,
         progress: &mut Progress,
     ) -> Result<Connection, Failure> {
         let timings = &mut progress.timings;
-        progress.phase = Phase::Resolving;
-        let clock = Instant::now();
-        let targets = self.addresses_of(url).await;
-        timings.dns_ms = matches!(url.host_kind(), Host::Name { .. }).then(|| millis_since(clock));
-        let targets = targets.map_err(|error| error.into_failure(url))?;
-
         progress.phase = Phase::Connecting;
         let clock = Instant::now();
-        let connected = connect(&*self.dialer, &targets).await;
+        let targets = connections.arrange(targets);
+        let connected = connect(&*self.dialer, &targets, &mut progress.tries).await;
         timings.connect_ms = Some(millis_since(clock));
-        let (tcp, remote) = connected.map_err(|error| failure::unconnected(url, &error))?;
+        let (tcp, remote) = connected.ok_or_else(|| failure::unconnected(url, &progress.tries))?;
         progress.remote = Some(remote);
-        let gauge = Arc::new(Gauge::default());
+        let gauge = Arc::new(Gauge::of(tcp.flow()));
+        progress.gauge = Some(gauge.clone());
         let socket = Socket::new(tcp, gauge.clone());
 
         let wire = if url.is_encrypted() {
@@ -249,6 +346,16 @@ impl Egress {
     }
 }
 
+/// Whether the name servers said nothing of the name: a resolver that reaches nobody itself answers with an
+/// error (RFC 8767, section 4, has old answers used then).
+fn is_silence(error: &ResolveError) -> bool {
+    match error {
+        ResolveError::Timeout | ResolveError::Failed(_) => true,
+        ResolveError::NotFound => false,
+        other => other.is_ours(),
+    }
+}
+
 /// Why a host has no addresses to connect to.
 enum Unreachable {
     Unresolved(ResolveError),
@@ -264,53 +371,6 @@ impl Unreachable {
     }
 }
 
-/// How far an attempt has come. It outlives the attempt, so that one cut by its deadline still says
-/// what it was doing.
-#[derive(Default)]
-struct Progress {
-    phase: Phase,
-    timings: Timings,
-    remote: Option<SocketAddr>,
-    /// When the request was handed to the connection.
-    begun: Option<Instant>,
-    /// The connection's, once there is one.
-    gauge: Option<Arc<Gauge>>,
-    received: Received,
-}
-
-impl Progress {
-    fn answered(&self) -> bool {
-        self.gauge.as_ref().is_some_and(|gauge| gauge.answered())
-    }
-
-    fn into_exchange(self, result: Result<(), Failure>) -> Exchange {
-        let Self {
-            mut timings,
-            remote,
-            begun,
-            received,
-            ..
-        } = self;
-        if let (Some(begun), Some(first_byte)) = (begun, received.first_byte) {
-            timings.first_byte_ms = Some(millis(first_byte.duration_since(begun)));
-        }
-        let response = received.into_response();
-        let result = match result {
-            Ok(()) => Ok(response.unwrap_or_default()),
-            Err(mut failure) => {
-                failure.partial = response;
-                Err(failure)
-            }
-        };
-        Exchange {
-            remote_addr: remote,
-            timings,
-            sent_twice: false,
-            result,
-        }
-    }
-}
-
 impl Transport for Egress {
     fn exchange<'a>(
         &'a self,
@@ -322,11 +382,9 @@ impl Transport for Egress {
             let attempt = self.attempt(connections, &request, &mut progress);
             let result = match tokio::time::timeout_at(request.deadline, attempt).await {
                 Ok(result) => result,
-                Err(_) => {
-                    let gauge = progress.gauge.as_deref();
-                    Err(failure::timed_out(request.url, progress.phase, gauge))
-                }
+                Err(_) => Err(progress.timed_out(request.url)),
             };
+            progress.remember(connections, result.is_ok());
             progress.into_exchange(result)
         })
     }
@@ -349,14 +407,6 @@ impl Transport for Egress {
 
 fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
-}
-
-fn millis_since(start: Instant) -> u32 {
-    millis(start.elapsed())
-}
-
-fn millis(span: std::time::Duration) -> u32 {
-    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

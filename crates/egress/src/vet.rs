@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::address;
 use crate::policy::Policy;
 
-/// How many of an answer's addresses are tried. All of them are vetted first, however many.
-const TRIED_MAX: usize = 6;
+/// How many of an answer's addresses may be tried. All of them are vetted first, however many.
+const KEPT_MAX: usize = 32;
 
 /// An address that passed, with the port. Its field is private: only [`vet`] makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ fn in_order(answer: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
         } else {
             &mut second
         };
-        if family.len() < TRIED_MAX && !family.contains(address) {
+        if family.len() < KEPT_MAX && !family.contains(address) {
             family.push(*address);
         }
     }
@@ -78,7 +78,7 @@ fn in_order(answer: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
     (0..longest)
         .flat_map(move |at| [first.get(at).copied(), second.get(at).copied()])
         .flatten()
-        .take(TRIED_MAX)
+        .take(KEPT_MAX)
 }
 
 #[cfg(test)]
@@ -128,7 +128,7 @@ mod tests {
         );
         let many: Vec<String> = (1..=200).map(|n| format!("8.8.8.{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(tried(&many, false, &policy).unwrap().len(), TRIED_MAX);
+        assert_eq!(tried(&many, false, &policy).unwrap().len(), KEPT_MAX);
         assert_eq!(tried(&[], false, &policy).unwrap(), [""; 0]);
     }
 

@@ -85,7 +85,7 @@ words! {
         TlsCertificate = "tls_certificate",
         /// The TLS handshake failed otherwise.
         TlsHandshake = "tls_handshake",
-        /// The receiver did not read the request in time.
+        /// The receiver did not read the request in time, or the network between did not deliver it.
         SendTimeout = "send_timeout",
         /// The receiver read the request and did not answer in time.
         ResponseTimeout = "response_timeout",
@@ -139,7 +139,7 @@ pub struct Attempt {
     pub reason: Option<Reason>,
     /// A sentence for the customer; never an internal address.
     pub detail: Option<String>,
-    /// The address connected to.
+    /// The address connected to, or tried in vain.
     pub remote_addr: Option<IpAddr>,
     /// The response's headers as read: names in lower case, values lossily UTF-8; as many whole
     /// ones, in order, as fit in 16 KiB of names and values.

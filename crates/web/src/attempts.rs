@@ -33,7 +33,7 @@ pub(crate) struct AttemptView {
     /// Why it failed, in a sentence; null where there is no more to say.
     #[schema(required)]
     detail: Option<String>,
-    /// The address connected to; null where there was no connection.
+    /// The address connected to, or tried in vain; null where none was tried.
     #[schema(required, example = "203.0.113.7")]
     remote_addr: Option<String>,
     /// The response's headers, by name in lower case, a repeated one's values joined by `, `;

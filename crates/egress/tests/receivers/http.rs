@@ -58,19 +58,41 @@ async fn the_request_is_what_the_contract_says_and_nothing_more() {
     response(post(&egress(None, None), &url).await);
     let request = requests.recv().await.unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
-    let mut lines: Vec<String> = head.lines().map(str::to_lowercase).collect();
-    assert_eq!(lines.remove(0), "post /c?d=e http/1.1");
-    lines.sort();
+    let lines: Vec<String> = head.lines().map(str::to_lowercase).collect();
     let host = format!("host: {address}");
     assert_eq!(
         lines,
         [
-            "content-length: 22",
+            "post /c?d=e http/1.1",
+            &host,
+            "accept: */*",
+            "accept-encoding: identity",
             "content-type: application/json",
-            &host
-        ]
+            "content-length: 22",
+        ],
+        "the host first (RFC 9112, section 3.2)"
     );
     assert_eq!(body, "{\"type\":\"x\",\"data\":{}}");
+}
+
+#[tokio::test]
+async fn a_compressed_response_is_kept_as_it_came() {
+    let body: &[u8] =
+        b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let address = peer(move |mut stream, _| {
+        let answer = [head.as_bytes(), body].concat();
+        async move {
+            read_request(&mut stream).await;
+            stream.write_all(&answer).await
+        }
+    })
+    .await;
+    let response = response(post(&egress(None, None), &url(format!("http://{address}/"))).await);
+    assert_eq!((response.status, &response.body[..]), (200, body));
 }
 
 #[tokio::test]

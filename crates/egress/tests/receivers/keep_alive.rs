@@ -359,3 +359,199 @@ async fn a_connection_in_use_is_replaced_in_time_so_that_its_name_is_resolved_ag
     }
     assert_eq!(used, [1, 1, 1, 1, 1, 2, 2], "a new one after 90 s");
 }
+
+/// A peer whose first connection answers `first` to its first request and `then` to its second, and closes.
+/// The later ones answer each request with `fresh`.
+async fn says(
+    first: &'static [u8],
+    then: &'static [u8],
+    fresh: &'static [u8],
+) -> (String, Arc<AtomicUsize>) {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counter = requests.clone();
+    let address = peer(move |mut stream, number| {
+        let counter = counter.clone();
+        async move {
+            for answer in [first, then] {
+                if read_request(&mut stream).await.is_none() {
+                    break;
+                }
+                counter.fetch_add(1, SeqCst);
+                let answer = if number == 0 { answer } else { fresh };
+                stream.write_all(answer).await?;
+            }
+            stream.shutdown().await
+        }
+    })
+    .await;
+    (format!("http://{address}/"), requests)
+}
+
+#[tokio::test]
+async fn a_408_that_closes_a_used_connection_is_no_answer_to_the_request() {
+    for end in [
+        &b"HTTP/1.1 408 x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"[..],
+        b"HTTP/1.1 408 x\r\nContent-Type: text/html\r\nConnection: Close\r\n\r\n<html>late</html>",
+        b"HTTP/1.0 408 x\r\ncache-control: no-cache\r\n\r\n<html>late</html>",
+    ] {
+        let (text, requests) = says(OK, end, OK).await;
+        let (egress, connections, url) = (egress(None, None), Connections::default(), url(text));
+        response(post(&egress, &connections, &url).await);
+        let second = post(&egress, &connections, &url).await;
+        assert!(second.sent_twice);
+        assert_eq!(response(second).status, 200);
+        assert_eq!(requests.load(SeqCst), 3);
+    }
+}
+
+#[tokio::test]
+async fn any_other_4xx_and_a_408_that_keeps_or_is_the_first_response_is_an_answer() {
+    const CLOSE: &[u8] = b"HTTP/1.1 408 x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    const TOO_LARGE: &[u8] = b"HTTP/1.1 413 x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    // On a connection that carried nothing before.
+    let (text, requests) = says(CLOSE, OK, OK).await;
+    let egress = egress(None, None);
+    let exchange = post(&egress, &Connections::default(), &url(text)).await;
+    assert!(!exchange.sent_twice);
+    assert_eq!((response(exchange).status, requests.load(SeqCst)), (408, 1));
+
+    let (text, requests) = says(OK, TOO_LARGE, OK).await;
+    let (connections, url) = (Connections::default(), url(text));
+    response(post(&egress, &connections, &url).await);
+    let exchange = post(&egress, &connections, &url).await;
+    assert_eq!((response(exchange).status, requests.load(SeqCst)), (413, 2));
+
+    // Twice: the second is on a new connection, and final.
+    let (text, requests) = says(OK, CLOSE, CLOSE).await;
+    let (connections, url) = (Connections::default(), crate::peer::url(text));
+    response(post(&egress, &connections, &url).await);
+    let exchange = post(&egress, &connections, &url).await;
+    assert!(exchange.sent_twice);
+    assert_eq!((response(exchange).status, requests.load(SeqCst)), (408, 3));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_found_closed_is_not_said_to_have_been_written_to() {
+    let (text, _) = after_the_first_answer(b"", true).await;
+    let (egress, connections, url) = (egress(None, None), Connections::default(), url(text));
+    response(post(&egress, &connections, &url).await);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let found_closed = post(&egress, &connections, &url).await;
+    assert!(!found_closed.sent_twice);
+
+    let (text, _) = dies_on_second_request(true).await;
+    let (connections, url) = (Connections::default(), crate::peer::url(text));
+    response(post(&egress, &connections, &url).await);
+    let died = post(&egress, &connections, &url).await;
+    assert!(
+        died.sent_twice,
+        "it was read and not answered, and sent again"
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_that_says_how_long_it_keeps_a_connection_is_believed() {
+    for (said, uses) in [
+        ("timeout=5", vec![(3500, true), (4500, false)]),
+        ("timeout=2, max=50", vec![(500, true), (1500, false)]),
+        ("timeout=1", vec![(0, false)]),
+        ("timeout=0", vec![(0, false)]),
+        ("timeout=60, max=0", vec![(0, false)]),
+        // Longer than we keep any.
+        ("timeout=600", vec![(20_000, true), (31_000, false)]),
+        ("nonsense", vec![(20_000, true), (31_000, false)]),
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\nKeep-Alive: {said}\r\ncontent-length: 0\r\n\r\n");
+        let address = peer(move |mut stream, _| {
+            let answer = answer.clone();
+            async move {
+                while read_request(&mut stream).await.is_some() {
+                    stream.write_all(answer.as_bytes()).await?;
+                }
+                Ok(())
+            }
+        })
+        .await;
+        let (egress, connections) = (egress(None, None), Connections::default());
+        let url = url(format!("http://{address}/"));
+        response(post(&egress, &connections, &url).await);
+        for (idle, again) in uses {
+            let_pass(Duration::from_millis(idle)).await;
+            let exchange = post(&egress, &connections, &url).await;
+            assert_eq!(
+                exchange.timings.connect_ms.is_none(),
+                again,
+                "{said} {idle}"
+            );
+            response(exchange);
+        }
+    }
+}
+
+/// A server with one thread: it serves one connection until that ends, and meanwhile no other.
+async fn one_thread() -> (String, Arc<AtomicUsize>) {
+    let served = Arc::new(AtomicUsize::new(0));
+    let counter = served.clone();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            while read_request(&mut stream).await.is_some() {
+                counter.fetch_add(1, SeqCst);
+                if stream.write_all(OK).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (format!("http://{address}/"), served)
+}
+
+#[tokio::test]
+async fn a_server_with_one_thread_gets_all_and_each_once() {
+    let (text, served) = one_thread().await;
+    let (egress, connections, url) = (egress(None, None), Connections::default(), url(text));
+    let deadline = Duration::from_secs(20);
+    let begun = std::time::Instant::now();
+    let all = (0..10).map(|_| {
+        post_with(
+            &egress,
+            &connections,
+            &url,
+            Bytes::from_static(b"{}"),
+            deadline,
+        )
+    });
+    for exchange in futures_util::future::join_all(all).await {
+        assert_eq!(response(exchange).status, 200);
+    }
+    assert_eq!(served.load(SeqCst), 10);
+    assert!(begun.elapsed() < deadline / 2, "{:?}", begun.elapsed());
+    // Nobody waits any more, so that connections are kept as ever.
+    let alone = post(&egress, &connections, &url).await;
+    assert!(alone.result.is_ok());
+    let again = post(&egress, &connections, &url).await;
+    assert!(
+        again.timings.connect_ms.is_none(),
+        "on the connection before"
+    );
+}
+
+#[tokio::test]
+async fn a_slow_receivers_connection_is_kept() {
+    let address = peer(|mut stream, _| async move {
+        while read_request(&mut stream).await.is_some() {
+            tokio::time::sleep(Duration::from_millis(1200)).await;
+            stream.write_all(OK).await?;
+        }
+        Ok(())
+    })
+    .await;
+    let (egress, connections) = (egress(None, None), Connections::default());
+    let url = url(format!("http://{address}/"));
+    for n in 0..2 {
+        let exchange = post(&egress, &connections, &url).await;
+        assert_eq!(exchange.timings.connect_ms.is_some(), n == 0);
+        response(exchange);
+    }
+}

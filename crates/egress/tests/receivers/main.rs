@@ -6,9 +6,11 @@
 
 mod peer;
 
+mod addresses;
 mod dns;
 mod endings;
 mod http;
 mod keep_alive;
+mod lost;
 mod scripts;
 mod tls;

@@ -82,9 +82,10 @@ pub(super) fn advice(attempt: &Attempt) -> Option<Advice> {
             ],
         ),
         Reason::SendTimeout => (
-            "The receiver did not read the request",
+            "The request was not read, or did not arrive",
             &[
-                "It accepted the connection and then did nothing: look for a blocked or overloaded process.",
+                "Not read: it accepted the connection and then did nothing. Look for a blocked or overloaded process.",
+                "Not delivered by the network: see that the machine is still up, that a firewall or load balancer has not forgotten the connection, and that large packets pass (MTU, often on a VPN or tunnel).",
             ],
         ),
         Reason::ResponseTimeout => (

@@ -187,7 +187,11 @@ fn request_headers(app: &App, found: &Found, attempt: &Attempt) -> Vec<(String, 
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         (name.to_string(), value)
     };
-    let mut headers = vec![("host".to_owned(), host.unwrap_or_default())];
+    let mut headers = vec![
+        ("host".to_owned(), host.unwrap_or_default()),
+        ("accept".to_owned(), "*/*".to_owned()),
+        ("accept-encoding".to_owned(), "identity".to_owned()),
+    ];
     headers.extend(sent.iter().map(text));
     headers.push(("content-length".to_owned(), found.body.len().to_string()));
     headers
@@ -198,8 +202,7 @@ const BODY_FILE: &str = "@request.txt";
 /// The longest body that stands in a command itself, as it stands in the page.
 const BODY_IN_COMMAND: usize = 16 * 1024;
 
-/// A command that sends the same request once more: `-g`, since brackets and braces of the URL are no pattern,
-/// and without the header that curl would add.
+/// A command that sends the same request once more: `-g`, since brackets and braces of the URL are no pattern.
 fn curl(sent: &Sent, headers: &[(String, String)], found: &Found) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let mut command = format!("curl -g -i -X POST {}", quoted(&sent.url));
@@ -212,7 +215,6 @@ fn curl(sent: &Sent, headers: &[(String, String)], found: &Found) -> String {
             quoted(&format!("{name}: {value}"))
         ));
     }
-    command.push_str(" \\\n  -H 'accept:'");
     // In a page and on its way through a clipboard line ends become others, so a body with a CR cannot be in it.
     let body = std::str::from_utf8(&found.body).ok();
     let body = body.filter(|body| sent.whole && !body.contains('\r') && !body.starts_with('@'));

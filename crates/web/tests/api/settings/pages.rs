@@ -100,7 +100,7 @@ async fn every_page_is_small_strict_and_shows_strangers_text_as_text() {
         "x-vantagekit-signature",
         "sha256=",
         "curl -g -i -X POST",
-        "-H &#39;accept:&#39;",
+        "-H &#39;accept: */*&#39;",
         "203.0.113.7",
         "First byte",
         "The receiver failed",
