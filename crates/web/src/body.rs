@@ -41,6 +41,9 @@ impl<const MAX: usize> FromRequest<App> for RawJson<MAX> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let says_json = says_json(&request);
+        if !says_json && asks(&request) && !is_larger(request.body(), MAX) {
+            return Err(Problem::UnsupportedMediaType);
+        }
         let bytes = read(request, app, MAX).await?;
         if !says_json {
             return Err(Problem::UnsupportedMediaType);
@@ -76,12 +79,17 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
 /// A request's body. A client that asks before it sends (RFC 9110, section 10.1.1) learns without sending it that its
 /// body is too large; any other may not read an answer before it has sent all.
 async fn read(request: Request, app: &App, max: usize) -> Result<Bytes, Problem> {
-    let asks = request.headers().contains_key(EXPECT);
+    let asks = asks(&request);
     let body = request.into_body();
     if asks && is_larger(&body, max) {
         return Err(Problem::too_large(max));
     }
     app.room.read(body, max).await
+}
+
+/// Returns true if the client waits for leave to send its body.
+fn asks(request: &Request) -> bool {
+    request.headers().contains_key(EXPECT)
 }
 
 /// Whether a body says so itself.

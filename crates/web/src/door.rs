@@ -38,6 +38,30 @@ pub struct Api {
     routes: Router,
     /// Who is at the other end of the connection, where that is known.
     peer: Option<IpAddr>,
+    part: Part,
+}
+
+/// Which part of the surface is served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    /// All but the metrics.
+    WithoutMetrics,
+    /// What a monitor asks for: the metrics, and whether the service is alive and ready.
+    OnlyOperation,
+}
+
+const METRICS: &str = "/metrics";
+const OPERATION: [&str; 3] = [METRICS, "/healthz", "/readyz"];
+
+impl Part {
+    fn has(self, path: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::WithoutMetrics => path != METRICS,
+            Self::OnlyOperation => OPERATION.contains(&path),
+        }
+    }
 }
 
 impl Api {
@@ -51,6 +75,25 @@ impl Api {
             app,
             routes,
             peer: None,
+            part: Part::All,
+        }
+    }
+
+    /// The same without the metrics.
+    #[must_use]
+    pub fn without_metrics(&self) -> Self {
+        Self {
+            part: Part::WithoutMetrics,
+            ..self.clone()
+        }
+    }
+
+    /// Only what a monitor asks for: `/metrics`, `/healthz` and `/readyz`.
+    #[must_use]
+    pub fn only_operation(&self) -> Self {
+        Self {
+            part: Part::OnlyOperation,
+            ..self.clone()
         }
     }
 
@@ -72,7 +115,9 @@ impl Api {
         let started = Instant::now();
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let app = self.app.clone();
-        let (quota, entered) = if is_api(uri.path()) {
+        let (quota, entered) = if !self.part.has(uri.path()) {
+            (None, Err(Problem::NotFound))
+        } else if is_api(uri.path()) {
             enter(&app, &mut request)
         } else {
             if let Some(peer) = self.peer {

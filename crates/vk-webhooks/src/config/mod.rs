@@ -34,6 +34,10 @@ pub(crate) struct Settings {
     /// Without a slash at its end; none where links follow from the listening address.
     pub(crate) public_url: Option<String>,
     pub(crate) max_connections: usize,
+    /// How long a connection is kept between two requests.
+    pub(crate) idle_timeout: Duration,
+    /// Where /metrics is served; none where that is `listen`.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) rate_limit_per_key: RateLimit,
     pub(crate) rate_limit_per_team: RateLimit,
     pub(crate) database: PathBuf,
@@ -106,6 +110,19 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             value::origin,
         )?,
         max_connections: layers.integer("max_connections", 1..=1_000_000).map(size)?,
+        idle_timeout: layers.read(
+            "idle_timeout",
+            "a duration from 1s to 1d, such as 620s",
+            |text| {
+                let most = Duration::from_secs(24 * 3600);
+                duration(text).filter(|span| (Duration::from_secs(1)..=most).contains(span))
+            },
+        )?,
+        metrics_listen: layers.optional(
+            "metrics_listen",
+            "an address or a host name of this machine, and a port, such as 127.0.0.1:9464",
+            value::listening_address,
+        )?,
         rate_limit_per_key: per_hour("rate_limit_per_key")?,
         rate_limit_per_team: per_hour("rate_limit_per_team")?,
         secrets_key_file: match layers.optional(

@@ -5,26 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use axum::body::Body;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing::{debug, warn};
+use tracing::warn;
 use web::Api;
 
-use super::patience::Patient;
+use super::conversation::converse;
+use super::idle::Lines;
 
-/// How long a client may take to send the head of a request; also how long an idle connection
-/// is kept. How long a body may take is the router's to say.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of a connection is read ahead: the largest head of a request, line and headers.
-const HEAD_MAX: usize = 64 * 1024;
 /// How many connections the system keeps that are not accepted yet, where it keeps so many
 /// (`net.core.somaxconn`). Beyond them it resets clients: the usual 128 are less than a burst.
 const QUEUE: u32 = 4096;
@@ -39,16 +29,11 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Answers who comes to `listener` by `api`, at most `most` connections at once.
-    pub(super) fn open(listener: TcpListener, most: usize, api: Api) -> Result<Self> {
+    /// Answers who comes to `listener` by `api`, within the bounds of `lines`.
+    pub(super) fn open(listener: TcpListener, lines: Arc<Lines>, api: Api) -> Result<Self> {
         let address = listener.local_addr()?;
         let (close, closing) = oneshot::channel();
-        let closed = tokio::spawn(accept(
-            listener,
-            Arc::new(Semaphore::new(most)),
-            api,
-            closing,
-        ));
+        let closed = tokio::spawn(accept(listener, lines, api, closing));
         Ok(Self {
             address,
             close,
@@ -69,8 +54,8 @@ impl Door {
     }
 }
 
-/// Listens at `address`; until the door is open, whoever comes waits in the system's queue.
-pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
+/// Listens at `address`, which `option` chose; until the door is open, whoever comes waits in the system's queue.
+pub(super) fn listen(address: SocketAddr, option: &str) -> Result<TcpListener> {
     let listen = || {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -81,32 +66,32 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(QUEUE)
     };
-    listen().map_err(|error| anyhow!(why_not(address, &error)))
+    listen().map_err(|error| anyhow!(why_not(address, option, &error)))
 }
 
-fn why_not(address: SocketAddr, error: &std::io::Error) -> String {
+fn why_not(address: SocketAddr, option: &str, error: &std::io::Error) -> String {
     use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
     let advice = match error.kind() {
-        AddrInUse => {
+        AddrInUse => format!(
             "another program listens there already: stop it, or choose another address with \
-             --listen (port 0 takes a free one)"
-        }
-        AddrNotAvailable => {
-            "this machine does not have that address: choose one it has with --listen, such as \
+             {option} (port 0 takes a free one)"
+        ),
+        AddrNotAvailable => format!(
+            "this machine does not have that address: choose one it has with {option}, such as \
              127.0.0.1:8080 or 0.0.0.0:8080"
-        }
-        PermissionDenied => {
+        ),
+        PermissionDenied => format!(
             "the system does not allow it; ports below 1024 need a privilege: choose a higher one \
-             with --listen"
-        }
-        _ => "choose another address with --listen",
+             with {option}"
+        ),
+        _ => format!("choose another address with {option}"),
     };
     format!("cannot listen on {address}: {advice} ({error})")
 }
 
 async fn accept(
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    lines: Arc<Lines>,
     api: Api,
     mut closing: oneshot::Receiver<Duration>,
 ) {
@@ -114,7 +99,7 @@ async fn accept(
     let grace = loop {
         let arrival = async {
             // A place first: connections beyond the limit wait in the system's queue.
-            let place = Arc::clone(&places).acquire_owned().await;
+            let place = lines.place(&listener).await;
             (place, listener.accept().await)
         };
         let (place, stream) = tokio::select! {
@@ -123,11 +108,9 @@ async fn accept(
         };
         match stream {
             Ok((stream, peer)) => {
-                let connection = converse(stream, api.at(peer.ip()), &graceful);
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+                let member = lines.admit(place);
+                let api = api.at(peer.ip());
+                tokio::spawn(converse(stream, api, &lines, member, &graceful));
             }
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
@@ -153,38 +136,15 @@ fn concerns_one_client(error: &std::io::Error) -> bool {
     )
 }
 
-/// Serves one connection to its end.
-fn converse(
-    stream: TcpStream,
-    api: Api,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<> {
-    // Answers are small and whole: waiting to fill a packet would only delay them. Where the
-    // option cannot be set the client is gone, and the first read says so.
-    let _ = stream.set_nodelay(true);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_MAX)
-        .serve_connection(
-            TokioIo::new(Patient::new(stream)),
-            service_fn(move |request: Request<Incoming>| api.answer(request.map(Body::new))),
-        );
-    let watched = graceful.watch(connection);
-    async move {
-        if let Err(error) = watched.await {
-            debug!("a connection ended early: {error}");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::time::{Instant, sleep};
 
     use super::*;
     use crate::serve::Service;
+    use crate::serve::idle::HEAD_TIMEOUT;
     use crate::serve::tests::{Folder, settings};
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -2,13 +2,16 @@
 //!
 //! Rooms: [`operator`] is who may do everything, [`first_run`] is how the first team is made,
 //! [`sealing_key`] what secrets are kept under, [`limits`] what the system grants us, [`door`]
-//! accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes what is
-//! past its time.
+//! accepts connections, [`conversation`] serves one, [`idle`] ends those that are silent, [`patience`] those that
+//! are stuck, [`linger`] lets answers arrive, [`housekeeping`] removes what is past its time.
 
+mod conversation;
 mod door;
 mod first_run;
 mod housekeeping;
+mod idle;
 mod limits;
+mod linger;
 mod operator;
 mod patience;
 mod sealing_key;
@@ -31,12 +34,18 @@ use crate::config::Settings;
 use crate::logging;
 
 use door::Door;
+use idle::Lines;
 use limits::Places;
 pub(crate) use operator::{OperatorKey, key_from_environment};
 
 /// How long requests and attempts in flight may take to end after we were asked to stop. The
 /// contract grants 15 s for all of it: two are left for the store to close in.
 const GRACE: Duration = Duration::from_secs(13);
+
+/// How many connections are served at once where the metrics have an address of their own.
+const METRICS_CONNECTIONS: usize = 16;
+/// How long a request for them may take to end after all else has.
+const METRICS_GRACE: Duration = Duration::from_millis(200);
 
 /// How long all of stopping may take. A disk that does not answer could hold up the closing of the store for
 /// ever, so the process ends then whatever still goes on in it.
@@ -57,6 +66,9 @@ pub(crate) async fn run(settings: Settings) -> Result<()> {
     let service = Service::start(&settings, key_from_environment()?).await?;
     service.operator_key().announce();
     first_run::announce(&service.engine, service.public_url.as_deref()).await?;
+    if let Some(address) = service.metrics_address() {
+        info!(target: logging::ALWAYS, "metrics are at http://{address}/metrics, and nowhere else");
+    }
     info!(target: logging::ALWAYS, "listening on http://{}", service.address());
     let name = tokio::select! {
         name = signals.next() => name,
@@ -124,6 +136,8 @@ pub(crate) struct Service {
     store: Store,
     engine: Engine,
     door: Door,
+    /// Where the metrics are, if that is an address of its own.
+    metrics: Option<Door>,
     housekeeping: JoinHandle<()>,
     operator_key: OperatorKey,
     public_url: Option<String>,
@@ -148,16 +162,30 @@ impl Service {
         let options = engine_options(settings, &policy, &places);
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
         let operator_key = OperatorKey::find(&engine, given_key.as_deref()).await?;
-        let listener = door::listen(settings.listen)?;
+        let listener = door::listen(settings.listen, "--listen")?;
+        let metrics_listener = settings
+            .metrics_listen
+            .map(|address| door::listen(address, "--metrics-listen"))
+            .transpose()?;
         let web_options = web_options(settings, listener.local_addr()?);
         let public_url = web_options.public_url.clone();
         let api = web::api(engine.clone(), catalog, web_options);
-        let door = Door::open(listener, places.connections, api)?;
+        let (api, metrics) = match metrics_listener {
+            None => (api, None),
+            Some(listener) => {
+                let lines = Lines::new(METRICS_CONNECTIONS, settings.idle_timeout);
+                let door = Door::open(listener, lines, api.only_operation())?;
+                (api.without_metrics(), Some(door))
+            }
+        };
+        let lines = Lines::new(places.connections, settings.idle_timeout);
+        let door = Door::open(listener, lines, api)?;
         let housekeeping = housekeeping::start(engine.clone(), settings.retention);
         Ok(Self {
             store,
             engine,
             door,
+            metrics,
             housekeeping,
             operator_key,
             public_url,
@@ -167,6 +195,11 @@ impl Service {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.door.address()
+    }
+
+    /// Where the metrics are, if that is an address of its own.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Door::address)
     }
 
     /// The key that may do everything.
@@ -179,6 +212,9 @@ impl Service {
         self.housekeeping.abort();
         // Together: while the last requests are answered no new attempt starts.
         tokio::join!(self.door.close(GRACE), self.engine.stop(GRACE));
+        if let Some(metrics) = self.metrics {
+            metrics.close(METRICS_GRACE).await;
+        }
         self.store.close().await;
     }
 }
