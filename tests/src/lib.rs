@@ -5,7 +5,7 @@
 //! it, `example` is what is published, `inbox` is a receiver that records and answers by a script,
 //! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `random` is
 //! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the service has in use, `wait` waits for
-//! something to become true.
+//! something to become true, `manual` is the blocks of docs/operating.md.
 //!
 //! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `memory` is
 //! limited; `preload` brings what is put before its C library. All that it says is looked through by `leaks`, a crate
@@ -17,6 +17,7 @@ mod clock;
 mod disk;
 mod example;
 mod inbox;
+mod manual;
 mod memory;
 mod preload;
 mod random;
@@ -35,6 +36,7 @@ pub use disk::{ReadOnlyFile, SmallDisk};
 pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify, verify_at};
 pub use local_receiver::{Answer, Arrival, Authority};
+pub use manual::{Block, operating_blocks};
 pub use memory::MemoryLimit;
 pub use preload::compile;
 pub use random::Random;

@@ -95,6 +95,11 @@ const CHECKS: &[Check] = &[
         run: api,
     },
     Check {
+        name: "proxies",
+        says: "behind nginx, Caddy, HAProxy and Apache, set up as docs/operating.md says, refusals arrive and connections are kept",
+        run: proxies,
+    },
+    Check {
         name: "browser",
         says: "the settings pages do what they should in a real browser, also for sixty hostile payloads",
         run: browser::check,
@@ -294,6 +299,23 @@ fn receivers() -> Result<Count> {
         }
     }
     Ok(count)
+}
+
+/// The documented proxies, each before a real service.
+fn proxies() -> Result<Count> {
+    for proxy in &tools::PROXIES {
+        proxy.get()?;
+    }
+    must_run(cargo(&["build", "--package", "vk-webhooks", "--quiet"]))?;
+    let mut count = None;
+    let example = ["run", "--quiet", "-p", "vk-tests", "--example", "proxies"];
+    let ended_well = run_watched(cargo(&example), |line| {
+        count = closing_line(line).or(count);
+    })?;
+    match count {
+        Some(count) if ended_well || count.failed > 0 => Ok(count),
+        _ => bail!("the proxies could not all be tried; see above"),
+    }
 }
 
 /// schemathesis against the served document of a real service with a team in it.

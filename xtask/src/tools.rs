@@ -58,6 +58,35 @@ pub(crate) const VALGRIND: SystemTool = SystemTool {
     package: "valgrind",
 };
 
+/// The proxies of docs/operating.md, and what asks through them.
+pub(crate) const PROXIES: [SystemTool; 5] = [
+    SystemTool {
+        program: "nginx",
+        probe: &["-v"],
+        package: "nginx-light",
+    },
+    SystemTool {
+        program: "caddy",
+        probe: &["version"],
+        package: "caddy",
+    },
+    SystemTool {
+        program: "haproxy",
+        probe: &["-v"],
+        package: "haproxy",
+    },
+    SystemTool {
+        program: "apache2",
+        probe: &["-v"],
+        package: "apache2",
+    },
+    SystemTool {
+        program: "curl",
+        probe: &["--version"],
+        package: "curl",
+    },
+];
+
 impl SystemTool {
     /// The program, installed by apt where it is missing and we may.
     pub(crate) fn get(&self) -> Result<&'static str> {

@@ -195,4 +195,30 @@ mod tests {
         tokio::time::resume();
         service.stop().await;
     }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_for_longer_than_a_proxy_keeps_it() {
+        let folder = Folder::new("kept");
+        let service = Service::start(&settings(&folder), None).await.unwrap();
+        tokio::time::pause();
+        let mut client = TcpStream::connect(service.address()).await.unwrap();
+        let mut answer = [0; 12];
+        for idle in [0, 59, 61, 350, 600] {
+            sleep(idle * SECOND).await;
+            let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+            client.write_all(request).await.unwrap();
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200", "after {idle} s");
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"}") {
+                client.read_buf(&mut rest).await.unwrap();
+            }
+        }
+        let begun = Instant::now();
+        assert_eq!(client.read(&mut answer).await.unwrap(), 0);
+        let waited = begun.elapsed();
+        assert!((620 * SECOND..650 * SECOND).contains(&waited), "{waited:?}");
+        tokio::time::resume();
+        service.stop().await;
+    }
 }
