@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::tools::{listen, trigger, verify};
+use crate::tools::{backup, listen, trigger, verify};
 use crate::{config, demo, serve};
 
 /// Signed webhooks, delivered: events in, signed HTTPS deliveries out, retried and logged.
@@ -29,6 +29,8 @@ enum Command {
     Trigger(trigger::Options),
     /// Say whether a delivery is genuine, and if not, precisely why.
     Verify(verify::Options),
+    /// Copy the database into a new file, also while a service runs on it.
+    Backup(backup::Options),
     /// Print the documented default settings, to start a configuration file from.
     Config,
     /// Print the OpenAPI 3.1 document of the HTTP API.
@@ -46,6 +48,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Listen(options) => runtime()?.block_on(listen::run(options))?,
         Command::Trigger(options) => runtime()?.block_on(trigger::run(options))?,
         Command::Verify(options) => return verify::run(&options),
+        Command::Backup(options) => {
+            let told = runtime()?.block_on(backup::run(options, environment()))?;
+            print(&told)?;
+        }
         Command::Config => print(config::DEFAULTS)?,
         Command::Openapi => print(&web::openapi_json())?,
     }

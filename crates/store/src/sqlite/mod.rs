@@ -2,8 +2,9 @@
 //!
 //! Rooms: `open` in this file (the lock, the checks, the pragmas), `migrate` (the tables),
 //! `connection` (rusqlite), `queue` and `writer` (group commit and checkpoints), `durable` (when a commit
-//! is on disk), `readers`.
+//! is on disk), `readers`; `backup` (a copy beside all this).
 
+mod backup;
 mod connection;
 mod durable;
 mod migrate;
@@ -26,6 +27,7 @@ use rusqlite::config::DbConfig;
 use crate::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
 use crate::error::{OpenError, StoreError};
 use crate::value::Rows;
+pub use backup::{Backup, Stopper, backup};
 use connection::Connection;
 use durable::{Durable, PutOnDisk};
 use queue::{Bounds, Queue};
