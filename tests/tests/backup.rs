@@ -173,11 +173,7 @@ async fn a_backup_that_cannot_be_made_says_why_and_leaves_no_file() -> Result<()
             "{url} {target}"
         );
         assert!(made.err.starts_with("error: "), "{}", made.err);
-        assert!(
-            made.err.contains(said) && made.err.trim_end().ends_with('.'),
-            "{}",
-            made.err
-        );
+        assert!(made.err.contains(said), "{}", made.err);
         assert!(!made.err.contains("secretpw"), "{}", made.err);
     }
     assert_eq!(files(&folder.path().join("out"))?, ["link.db"]);

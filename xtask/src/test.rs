@@ -220,6 +220,10 @@ fn advisories() -> Result<Count> {
 
 /// All of cargo's tests. The binaries are built first: the whole-service tests run the real one.
 fn cargo_tests() -> Result<Count> {
+    // The blocks of docs/operating.md are run with them.
+    for tool in [&tools::SQLITE3, &tools::OPENSSL] {
+        tool.get()?;
+    }
     must_run(cargo(&["build", "--workspace", "--bins", "--quiet"]))?;
     let mut count = Count::default();
     let mut ignored = 0;

@@ -58,6 +58,18 @@ pub(crate) const VALGRIND: SystemTool = SystemTool {
     package: "valgrind",
 };
 
+/// Reads a database beside the service, as docs/operating.md has it.
+pub(crate) const SQLITE3: SystemTool = SystemTool {
+    program: "sqlite3",
+    probe: &["--version"],
+    package: "sqlite3",
+};
+/// Makes a key, as docs/operating.md has it.
+pub(crate) const OPENSSL: SystemTool = SystemTool {
+    program: "openssl",
+    probe: &["version"],
+    package: "openssl",
+};
 /// The proxies of docs/operating.md, and what asks through them.
 pub(crate) const PROXIES: [SystemTool; 5] = [
     SystemTool {

@@ -295,6 +295,10 @@ impl Drop for Partial {
         if !self.kept {
             // Where even this fails, the next backup of that name removes it.
             let _ = std::fs::remove_file(&self.path);
+            // SQLite leaves it where it could not write on.
+            let mut journal = self.path.clone().into_os_string();
+            journal.push("-journal");
+            let _ = std::fs::remove_file(journal);
         }
     }
 }
