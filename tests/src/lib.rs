@@ -5,7 +5,7 @@
 //! it, `bare` is one with unusual streams, `example` is what is published, `inbox` is a receiver that records and answers by a script,
 //! `storm` is publishers that go on over restarts, `steady` publishes at a steady pace, `random` is
 //! choices that can be made again, `setting` is how a test is made longer from outside, `usage` is what the
-//! service has in use, `wait` waits for something to become true.
+//! service has in use, `wait` waits for something to become true, `manual` is the blocks of docs/operating.md.
 //!
 //! What the world does to it: `disk` is full or cannot be written, `clock` is stepped, `names` are name
 //! servers that fail, `sink` is a log that goes away; `apart` runs a test with a network and mounts of its own,
@@ -20,6 +20,7 @@ mod clock;
 mod disk;
 mod example;
 mod inbox;
+mod manual;
 mod names;
 mod preload;
 mod random;
@@ -42,6 +43,7 @@ pub use example::{free_port, member_removed};
 pub use inbox::{Inbox, unix_seconds, verify, verify_at};
 pub use local_receiver::{Answer, Arrival, Authority};
 pub use machine::{Etc, MemoryLimit, Ports, Space};
+pub use manual::{Block, operating_blocks};
 pub use names::{Names, Serves, resolv_conf};
 pub use preload::compile;
 pub use random::Random;

@@ -97,6 +97,11 @@ pub(crate) const CHECKS: &[Check] = &[
         run: api,
     },
     Check {
+        name: "proxies",
+        says: "behind nginx, Caddy, HAProxy and Apache, set up as docs/operating.md says, refusals arrive and connections are kept",
+        run: proxies,
+    },
+    Check {
         name: "browser",
         says: "the settings pages do what they should in a real browser, also for sixty hostile payloads",
         run: browser::check,
@@ -226,6 +231,10 @@ fn advisories() -> Result<Count> {
 
 /// All of cargo's tests. The binaries are built first: the whole-service tests run the real one.
 fn cargo_tests() -> Result<Count> {
+    // The blocks of docs/operating.md are run with them.
+    for tool in [&tools::SQLITE3, &tools::OPENSSL] {
+        tool.get()?;
+    }
     must_run(cargo(&["build", "--workspace", "--bins", "--quiet"]))?;
     let mut count = Count::default();
     let mut ignored = 0;
@@ -305,6 +314,23 @@ fn receivers() -> Result<Count> {
         }
     }
     Ok(count)
+}
+
+/// The documented proxies, each before a real service.
+fn proxies() -> Result<Count> {
+    for proxy in &tools::PROXIES {
+        proxy.get()?;
+    }
+    must_run(cargo(&["build", "--package", "vk-webhooks", "--quiet"]))?;
+    let mut count = None;
+    let example = ["run", "--quiet", "-p", "vk-tests", "--example", "proxies"];
+    let ended_well = run_watched(cargo(&example), |line| {
+        count = closing_line(line).or(count);
+    })?;
+    match count {
+        Some(count) if ended_well || count.failed > 0 => Ok(count),
+        _ => bail!("the proxies could not all be tried; see above"),
+    }
 }
 
 /// schemathesis against the served document of a real service with a team in it.

@@ -83,6 +83,47 @@ pub(crate) const VALGRIND: SystemTool = SystemTool {
     package: "valgrind",
 };
 
+/// Reads a database beside the service, as docs/operating.md has it.
+pub(crate) const SQLITE3: SystemTool = SystemTool {
+    program: "sqlite3",
+    probe: &["--version"],
+    package: "sqlite3",
+};
+/// Makes a key, as docs/operating.md has it.
+pub(crate) const OPENSSL: SystemTool = SystemTool {
+    program: "openssl",
+    probe: &["version"],
+    package: "openssl",
+};
+/// The proxies of docs/operating.md, and what asks through them.
+pub(crate) const PROXIES: [SystemTool; 5] = [
+    SystemTool {
+        program: "nginx",
+        probe: &["-v"],
+        package: "nginx-light",
+    },
+    SystemTool {
+        program: "caddy",
+        probe: &["version"],
+        package: "caddy",
+    },
+    SystemTool {
+        program: "haproxy",
+        probe: &["-v"],
+        package: "haproxy",
+    },
+    SystemTool {
+        program: "apache2",
+        probe: &["-v"],
+        package: "apache2",
+    },
+    SystemTool {
+        program: "curl",
+        probe: &["--version"],
+        package: "curl",
+    },
+];
+
 impl SystemTool {
     /// What it is called.
     pub(crate) fn name(&self) -> &'static str {

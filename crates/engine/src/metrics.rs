@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     backlog_open: Gauge<i64, AtomicI64>,
     backlog_dead: Gauge<i64, AtomicI64>,
     store_queued: Gauge,
+    store_log_bytes: Gauge,
     store_commits: Counter,
     store_units: Counter,
     store_failed_commits: Counter,
@@ -79,6 +80,7 @@ impl Metrics {
             backlog_open: Gauge::default(),
             backlog_dead: Gauge::default(),
             store_queued: Gauge::default(),
+            store_log_bytes: Gauge::default(),
             store_commits: Counter::default(),
             store_units: Counter::default(),
             store_failed_commits: Counter::default(),
@@ -156,6 +158,11 @@ impl Metrics {
             "store_queued",
             "Writes that wait for the store",
             self.store_queued.clone(),
+        );
+        registry.register(
+            "store_log_bytes",
+            "Size of the store's write-ahead log; far above 64 MiB where another program holds it open",
+            self.store_log_bytes.clone(),
         );
         for (name, help, counter) in [
             (
@@ -239,6 +246,7 @@ impl Metrics {
             self.backlog_dead.set(large(backlog.dead_letters));
         }
         self.store_queued.set(large(store.queued));
+        self.store_log_bytes.set(large(store.log_bytes));
         for (counter, count) in [
             (&self.store_commits, store.commits),
             (&self.store_units, store.units),

@@ -36,6 +36,17 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// A server's certificate for these names and addresses, and its key, each as PEM.
+    ///
+    /// # Errors
+    /// Where a name is none.
+    pub fn certificate(&self, names: &[&str]) -> Result<(String, String)> {
+        let key = KeyPair::generate()?;
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
     /// TLS for a server of these names and addresses.
     ///
     /// # Errors

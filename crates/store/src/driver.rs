@@ -81,6 +81,8 @@ pub struct Stats {
     pub queued: u64,
     /// Times the write-ahead log was copied into the database.
     pub checkpoints: u64,
+    /// The size of the write-ahead log's file now, in bytes.
+    pub log_bytes: u64,
 }
 
 /// One statement of a unit: its text, how many values it binds, and what it must do.

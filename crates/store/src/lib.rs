@@ -68,6 +68,6 @@ pub use retry::{Retried, RetryFilter};
 pub use seal::Keyring;
 pub use sessions::{Opener, Session};
 pub use settle::{EndpointProgress, Settlement};
-pub use sqlite::{SqliteDriver, SqliteOptions, holds_sealed_secrets};
+pub use sqlite::{Backup, SqliteDriver, SqliteOptions, Stopper, backup, holds_sealed_secrets};
 pub use store::Store;
 pub use tokens::{LinkHolder, TokenKind};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use crate::tools::{listen, trigger, verify};
+use crate::tools::{backup, listen, trigger, verify};
 use crate::{config, console, demo, serve};
 
 /// How long work that nobody waits for may go on once the service has ended, such as closing the database
@@ -33,6 +33,8 @@ enum Command {
     Trigger(trigger::Options),
     /// Say whether a delivery is genuine, and if not, precisely why.
     Verify(verify::Options),
+    /// Copy the database into a new file, also while a service runs on it.
+    Backup(backup::Options),
     /// Print the documented default settings, to start a configuration file from.
     Config,
     /// Print the OpenAPI 3.1 document of the HTTP API.
@@ -56,6 +58,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Listen(options) => runtime()?.block_on(listen::run(options))?,
         Command::Trigger(options) => runtime()?.block_on(trigger::run(options))?,
         Command::Verify(options) => return verify::run(&options),
+        Command::Backup(options) => {
+            let told = runtime()?.block_on(backup::run(options, environment()))?;
+            console::print(told.trim_end())?;
+        }
         Command::Config => console::print(config::DEFAULTS.trim_end())?,
         Command::Openapi => console::print(web::openapi_json().trim_end())?,
     }

@@ -8,7 +8,7 @@
 //! - [`serve`]: the service, from start to stop;
 //! - [`client`]: asking the API of a service;
 //! - [`demo`]: all of it together, to be looked at;
-//! - [`tools`]: `verify`, `listen` and `trigger`.
+//! - [`tools`]: `verify`, `listen`, `trigger` and `backup`.
 
 mod cli;
 mod client;

@@ -42,6 +42,10 @@ impl<const MAX: usize> FromRequest<App> for RawJson<MAX> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let says_json = says_json(request.headers());
+        if asks(&request) && !is_larger(request.body(), MAX) {
+            says_json?;
+            return Ok(Self(read(request, app, MAX).await?));
+        }
         let bytes = read(request, app, MAX).await?;
         says_json?;
         Ok(Self(bytes))
@@ -77,7 +81,7 @@ impl<T: DeserializeOwned> FromRequest<App> for OptionalJson<T> {
 /// A request's body. A client that asks before it sends (RFC 9110, section 10.1.1) learns without sending it that its
 /// body is too large; any other may not read an answer before it has sent all.
 async fn read(request: Request, app: &App, max: usize) -> Result<Bytes, Problem> {
-    let asks = request.headers().contains_key(EXPECT);
+    let asks = asks(&request);
     let body = request.into_body();
     if asks && is_larger(&body, max) {
         return Err(Problem::too_large(max));
@@ -91,6 +95,10 @@ async fn read(request: Request, app: &App, max: usize) -> Result<Bytes, Problem>
 
 /// U+FEFF in UTF-8. Some editors and platforms write it before a text; a parser may ignore it (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Returns true if the client waits for leave to send its body.
+fn asks(request: &Request) -> bool {
+    request.headers().contains_key(EXPECT)
+}
 
 /// Whether a body says so itself.
 fn is_larger(body: &Body, max: usize) -> bool {

@@ -20,7 +20,7 @@ use tower::Service;
 
 use crate::App;
 use crate::authority::{self, Caller};
-use crate::body::{BATCH_MAX, BODY_MAX, DRAINED_MAX, shortened};
+use crate::body::{BATCH_MAX, BODY_MAX, DRAINED_MAX};
 use crate::problem::Problem;
 use crate::rate;
 use crate::request_id::RequestId;
@@ -39,19 +39,62 @@ pub struct Api {
     routes: Router,
     /// Who is at the other end of the connection, where that is known.
     peer: Option<IpAddr>,
+    part: Part,
+}
+
+/// Which part of the surface is served.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    /// All but the metrics.
+    WithoutMetrics,
+    /// What a monitor asks for: the metrics, and whether the service is alive and ready.
+    OnlyOperation,
+}
+
+const METRICS: &str = "/metrics";
+const OPERATION: [&str; 3] = [METRICS, "/healthz", "/readyz"];
+
+impl Part {
+    fn has(self, path: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::WithoutMetrics => path != METRICS,
+            Self::OnlyOperation => OPERATION.contains(&path),
+        }
+    }
 }
 
 impl Api {
     /// Puts the door before the routes.
     pub(crate) fn enclose(routes: Router<App>, app: App) -> Self {
         let routes = routes
-            .fallback(async |uri: Uri| Problem::NoSuchPath(shortened(uri.path()).into_owned()))
+            .fallback(async |uri: Uri| Problem::no_such_path(uri.path()))
             .method_not_allowed_fallback(wrong_method)
             .with_state(app.clone());
         Self {
             app,
             routes,
             peer: None,
+            part: Part::All,
+        }
+    }
+
+    /// The same without the metrics.
+    #[must_use]
+    pub fn without_metrics(&self) -> Self {
+        Self {
+            part: Part::WithoutMetrics,
+            ..self.clone()
+        }
+    }
+
+    /// Only what a monitor asks for: `/metrics`, `/healthz` and `/readyz`.
+    #[must_use]
+    pub fn only_operation(&self) -> Self {
+        Self {
+            part: Part::OnlyOperation,
+            ..self.clone()
         }
     }
 
@@ -74,7 +117,9 @@ impl Api {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let app = self.app.clone();
         let id = app.request_ids.of(request.headers());
-        let (quota, entered) = if let Err(problem) = one_host(request.headers()) {
+        let (quota, entered) = if !self.part.has(uri.path()) {
+            (None, Err(Problem::no_such_path(uri.path())))
+        } else if let Err(problem) = one_host(request.headers()) {
             (None, Err(problem))
         } else if is_api(uri.path()) {
             enter(&app, &mut request)

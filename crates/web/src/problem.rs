@@ -12,6 +12,7 @@ use serde::Serialize;
 use store::StoreError;
 use utoipa::ToSchema;
 
+use crate::body::shortened;
 use crate::render;
 
 /// How long a client should wait before it asks a busy store again.
@@ -132,6 +133,11 @@ impl Problem {
             expected: expected.into(),
             others: Vec::new(),
         }
+    }
+
+    /// No call has this path.
+    pub(crate) fn no_such_path(path: &str) -> Self {
+        Self::NoSuchPath(shortened(path).into_owned())
     }
 
     /// A body of more than `max` bytes.

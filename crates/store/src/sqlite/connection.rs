@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, ErrorCode};
 
+use super::outside::SharedMemory;
 use crate::driver::Query;
 use crate::error::StoreError;
 use crate::value::{Rows, Value};
@@ -20,6 +22,8 @@ pub(super) struct Connection {
     pub(super) raw: rusqlite::Connection,
     /// SQLite's spelling of each text of the program, by where the text stands in memory.
     spelled: RefCell<HashMap<(usize, usize), Arc<str>>>,
+    /// Closed after `raw`: see there.
+    pub(super) shared_memory: Option<Arc<SharedMemory>>,
 }
 
 impl Connection {
@@ -28,6 +32,7 @@ impl Connection {
         Self {
             raw,
             spelled: RefCell::default(),
+            shared_memory: None,
         }
     }
 
@@ -86,6 +91,14 @@ impl Connection {
     /// Copies all of the log into the database and empties it.
     pub(super) fn checkpoint_wholly(&self) -> rusqlite::Result<(i64, i64)> {
         self.checkpoint_with("PRAGMA wal_checkpoint(TRUNCATE)")
+    }
+
+    /// As [`Connection::checkpoint_wholly`], without waiting long for anyone.
+    pub(super) fn checkpoint_wholly_at_once(&self) -> rusqlite::Result<(i64, i64)> {
+        self.raw.busy_timeout(Duration::from_millis(100))?;
+        let done = self.checkpoint_wholly();
+        self.raw.busy_timeout(super::BUSY_PATIENCE)?;
+        done
     }
 
     fn checkpoint_with(&self, pragma: &'static str) -> rusqlite::Result<(i64, i64)> {

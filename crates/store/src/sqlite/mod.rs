@@ -2,11 +2,13 @@
 //!
 //! Rooms: `open` in this file (the lock, the checks, the pragmas), `migrate` (the tables),
 //! `connection` (rusqlite), `queue` and `writer` (group commit and checkpoints), `durable` (when a commit
-//! is on disk), `readers`.
+//! is on disk), `readers`; `outside` (other programs that read); `backup` (a copy beside all this).
 
+mod backup;
 mod connection;
 mod durable;
 mod migrate;
+mod outside;
 mod queue;
 mod readers;
 #[cfg(test)]
@@ -26,8 +28,10 @@ use rusqlite::config::DbConfig;
 use crate::driver::{Commit, Driver, Fatal, Line, Pending, Query, Stats, Unit};
 use crate::error::{OpenError, StoreError, may_pass};
 use crate::value::Rows;
+pub use backup::{Backup, Stopper, backup};
 use connection::Connection;
 use durable::{Durable, PutOnDisk};
+use outside::SharedMemory;
 use queue::{Bounds, Queue};
 use readers::{READERS, Readers};
 use writer::{Pen, Writer};
@@ -45,6 +49,9 @@ const CHECKED_WHOLLY: u64 = 32 << 20;
 
 /// How long a lock is waited for: a service that is being restarted may still be closing.
 const LOCK_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How long a statement waits for a lock of SQLite's.
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Page caches, in KiB. The operating system caches the file too, so ours may be small.
 const WRITER_CACHE: i64 = 16 << 10;
@@ -72,6 +79,7 @@ impl SqliteDriver {
         sync: impl FnOnce(PutOnDisk) -> PutOnDisk,
     ) -> Result<Self, OpenError> {
         let name = options.path.display().to_string();
+        let (database, log_path) = (options.path.clone(), log_path(&options.path));
         let opened = tokio::task::spawn_blocking(move || open_file(&options.path))
             .await
             .map_err(|error| OpenError::new(format!("opening {name} panicked: {error}")))?;
@@ -82,7 +90,10 @@ impl SqliteDriver {
             log,
         } = opened?;
         let durable = Durable::new(sync(Box::new(move || log.sync_data())));
-        let writer = Arc::new(Writer::new(Queue::new(bounds), pen, checkpoints, durable));
+        let queue = Queue::new(bounds);
+        let writer = Writer::new(queue, pen, checkpoints, durable, log_path.clone());
+        let writer = Arc::new(writer);
+        writer.watched(outside::watch(Arc::downgrade(&writer), database, log_path));
         tokio::spawn(Arc::clone(&writer).run());
         Ok(Self {
             writer,
@@ -195,15 +206,23 @@ fn open_file(path: &Path) -> Result<Opened, OpenError> {
             .map(Connection::new)
             .map_err(|error| cannot_open(&name, &error))
     };
-    let checkpoints = more(READER_CACHE, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let readers = (0..READERS)
+    let mut checkpoints = more(READER_CACHE, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut readers = (0..READERS)
         .map(|_| more(READER_CACHE, OpenFlags::SQLITE_OPEN_READ_ONLY))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     let log = open_log(path, &name)?;
-    let pen = Pen {
+    let mut pen = Pen {
         connection: Connection::new(writer),
         _lock: lock,
     };
+    let shared = SharedMemory::open(path).map_err(|error| unusable(&name, &error))?;
+    let shared = Arc::new(shared);
+    let all = readers
+        .iter_mut()
+        .chain([&mut checkpoints, &mut pen.connection]);
+    for connection in all {
+        connection.shared_memory = Some(Arc::clone(&shared));
+    }
     Ok(Opened {
         pen,
         checkpoints,
@@ -343,7 +362,7 @@ fn connect(
     // One connection is never used by two threads at a time, so SQLite need not lock it.
     let connection =
         rusqlite::Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_PATIENCE)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     // What is overwritten or deleted, such as a secret that was rotated, does not stay in its page.

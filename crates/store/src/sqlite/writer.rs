@@ -6,16 +6,22 @@
 //! the next transaction, and commits it when the disk is ready for it.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use super::connection::{Connection, Statements, meaning};
 use super::durable::{Durable, Turn};
+use super::outside::size_of;
 use super::queue::{Batch, Queue};
 use crate::driver::{Commit, Stats, Unit};
 use crate::error::StoreError;
+
+/// The size of a page of the database, in bytes.
+const PAGE: u64 = 4096;
 
 /// The writer's half that is shared: with callers by the queue, with the task that writes.
 pub(super) struct Writer {
@@ -29,6 +35,9 @@ pub(super) struct Writer {
     ended: watch::Sender<bool>,
     /// A part of the store panicked.
     panicked: watch::Sender<bool>,
+    log: PathBuf,
+    /// While it is here, the log is watched.
+    watched: Mutex<Option<Sender<()>>>,
 }
 
 /// What one hand at a time holds. The lock goes last: the file is ours until it is closed.
@@ -47,7 +56,13 @@ struct Counters {
 }
 
 impl Writer {
-    pub(super) fn new(queue: Queue, pen: Pen, checkpoints: Connection, durable: Durable) -> Self {
+    pub(super) fn new(
+        queue: Queue,
+        pen: Pen,
+        checkpoints: Connection,
+        durable: Durable,
+        log: PathBuf,
+    ) -> Self {
         Self {
             queue,
             durable,
@@ -58,6 +73,38 @@ impl Writer {
             finish_checkpoint: AtomicBool::new(false),
             ended: watch::Sender::new(false),
             panicked: watch::Sender::new(false),
+            log,
+            watched: Mutex::default(),
+        }
+    }
+
+    /// The log is watched as long as this is kept.
+    pub(super) fn watched(&self, keep: Option<Sender<()>>) {
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = keep;
+    }
+
+    /// Asks something of the connection for checkpoints. None where the database is closed.
+    pub(super) fn with_connection<T>(&self, ask: impl FnOnce(&Connection) -> T) -> Option<T> {
+        let connection = self.checkpoints.lock();
+        let connection = connection.unwrap_or_else(PoisonError::into_inner);
+        connection.as_ref().map(ask)
+    }
+
+    /// How large the log may be without anything being wrong, in bytes: under load it grows beyond the size at
+    /// which it is copied, but not so far.
+    pub(super) fn log_allowed(&self) -> u64 {
+        3 * self.queue.bounds.checkpoint_pages.cast_unsigned() * PAGE
+    }
+
+    /// Copies all of the log into the database and empties its file, unless somebody reads.
+    pub(super) fn shrink_log(&self) {
+        // Most of it off the writer's path.
+        self.checkpoint();
+        let pen = self.pen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Pen { connection, .. }) = pen.as_ref()
+            && !self.durable.has_failed()
+        {
+            self.note_checkpoint(connection.checkpoint_wholly_at_once());
         }
     }
 
@@ -119,6 +166,7 @@ impl Writer {
             overloaded: read(&self.counters.overloaded),
             queued: self.queue.len() as u64,
             checkpoints: read(&self.counters.checkpoints),
+            log_bytes: size_of(&self.log),
         }
     }
 
@@ -261,6 +309,7 @@ impl Writer {
     }
 
     fn finish(&self) {
+        self.watched(None);
         drop(
             self.checkpoints
                 .lock()

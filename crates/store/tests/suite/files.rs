@@ -194,3 +194,13 @@ async fn what_holds_secrets_is_readable_by_its_owner_only() {
     }
     assert!(seen >= 3, "the database, its log and its lock");
 }
+
+/// Before 3.51.3 a database could be damaged where two connections began its log anew at the same moment.
+#[test]
+fn the_version_of_sqlite_is_one_that_keeps_a_log_whole() {
+    let version = rusqlite::version_number();
+    assert!(version >= 3_051_003, "{}", rusqlite::version());
+    let page = include_str!("../../../../docs/operating.md");
+    let named = format!("its own SQLite ({};", rusqlite::version());
+    assert!(page.contains(&named), "docs/operating.md has {named:?}");
+}

@@ -57,6 +57,8 @@ pub(super) const KEYS: &[Key] = &[
     key("brand_name", Kind::One, "NAME", "The product's name, on the settings pages"),
     key("drain_delay", Kind::One, "TIME", "How long to answer on after SIGTERM, with /readyz at 503"),
     key("max_connections", Kind::One, "N", "Connections served at once"),
+    key("idle_timeout", Kind::One, "TIME", "How long a connection is kept between two requests"),
+    key("metrics_listen", Kind::One, "HOST:PORT", "An address of its own for /metrics"),
     key("rate_limit_per_key", Kind::One, "N", "Requests an hour of one API key"),
     key("rate_limit_per_team", Kind::One, "N", "Requests an hour of one team"),
     key("database_url", Kind::One, "URL", "Where the store is: sqlite:PATH"),

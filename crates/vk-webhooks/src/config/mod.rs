@@ -36,6 +36,10 @@ pub(crate) struct Settings {
     /// How long everything is answered as before once it was asked to stop.
     pub(crate) drain_delay: Duration,
     pub(crate) max_connections: usize,
+    /// How long a connection is kept between two requests.
+    pub(crate) idle_timeout: Duration,
+    /// Where /metrics is served; none where that is `listen`.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) rate_limit_per_key: RateLimit,
     pub(crate) rate_limit_per_team: RateLimit,
     pub(crate) database: PathBuf,
@@ -90,6 +94,24 @@ pub(crate) fn load(
     settings(&Layers::gather(given, environment)?)
 }
 
+/// Where the store is, as all layers say, and the file of its keys.
+pub(crate) struct StorePlace {
+    pub(crate) database: PathBuf,
+    pub(crate) secrets_key_file: PathBuf,
+}
+
+/// Reads only the settings that say where the store is.
+pub(crate) fn load_store_place(
+    given: &Given,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<StorePlace, ConfigError> {
+    let layers = Layers::gather(given, environment)?;
+    Ok(StorePlace {
+        database: database(&layers)?,
+        secrets_key_file: secrets_key_file(&layers)?,
+    })
+}
+
 /// The most attempts that may be under way: each holds a file descriptor and some memory.
 const IN_FLIGHT_MAX: u64 = 100_000;
 
@@ -111,16 +133,22 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
             duration(text).filter(|span| *span <= Duration::from_secs(600))
         })?,
         max_connections: layers.integer("max_connections", 1..=1_000_000).map(size)?,
+        idle_timeout: layers.read(
+            "idle_timeout",
+            "a duration from 1s to 1d, such as 620s",
+            |text| {
+                let most = Duration::from_secs(24 * 3600);
+                duration(text).filter(|span| (Duration::from_secs(1)..=most).contains(span))
+            },
+        )?,
+        metrics_listen: layers.optional(
+            "metrics_listen",
+            "an address or a host name of this machine, and a port, such as 127.0.0.1:9464",
+            value::listening_address,
+        )?,
         rate_limit_per_key: per_hour("rate_limit_per_key")?,
         rate_limit_per_team: per_hour("rate_limit_per_team")?,
-        secrets_key_file: match layers.optional(
-            "secrets_key_file",
-            "the path of a file of keys",
-            value::path,
-        )? {
-            Some(file) => file,
-            None => database(layers)?.with_added_extension("key"),
-        },
+        secrets_key_file: secrets_key_file(layers)?,
         database: database(layers)?,
         retention: match layers.integer("retention_days", 0..=36_500)? {
             0 => None,
@@ -179,6 +207,14 @@ fn database(layers: &Layers) -> Result<PathBuf, ConfigError> {
     let (url, source) = layers.text("database_url")?;
     value::sqlite_path(&url)
         .map_err(|problem| ConfigError(format!("database_url (from {source}): {problem}")))
+}
+
+fn secrets_key_file(layers: &Layers) -> Result<PathBuf, ConfigError> {
+    let expected = "the path of a file of keys";
+    match layers.optional("secrets_key_file", expected, value::path)? {
+        Some(file) => Ok(file),
+        None => Ok(database(layers)?.with_added_extension("key")),
+    }
 }
 
 fn retry_schedule(layers: &Layers) -> Result<RetrySchedule, ConfigError> {

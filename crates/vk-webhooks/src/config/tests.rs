@@ -56,6 +56,8 @@ fn the_defaults_file_has_every_key_and_no_other_and_means_the_contract() {
     assert_eq!(settings.rate_limit_per_key, RateLimit::per_hour(1000));
     assert_eq!(settings.rate_limit_per_team, RateLimit::per_hour(3000));
     assert_eq!(settings.retention, None);
+    assert_eq!(settings.idle_timeout, Duration::from_secs(620));
+    assert_eq!(settings.metrics_listen, None);
     let strict = settings.allow_cidr.is_empty()
         && !settings.allow_http
         && settings.ca_file.is_none()

@@ -1,33 +1,21 @@
 //! Hides how connections are accepted, bounded and ended.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use axum::body::Body;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 use web::Api;
 
-use super::patience::Patient;
+use super::conversation::converse;
+use super::idle::Lines;
 
-/// How long a client may take to send the head of a request; also how long an idle connection
-/// is kept. How long a body may take is the router's to say.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of a connection is read ahead: the largest head of a request, line and headers.
-const HEAD_MAX: usize = 64 * 1024;
 /// How many connections the system keeps that are not accepted yet, where it keeps so many
 /// (`net.core.somaxconn`). Beyond them it resets clients: the usual 128 are less than a burst.
 const QUEUE: u32 = 4096;
@@ -41,18 +29,10 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Answers who comes to `listener` by `api`, at most `most` connections at once. Once `stopping` is set
-    /// each answer says that its connection ends with it.
-    pub(super) fn open(
-        listener: Listener,
-        most: usize,
-        api: Api,
-        stopping: Arc<AtomicBool>,
-    ) -> Self {
+    /// Answers who comes to `listener` by `api`, within the bounds of `lines`.
+    pub(super) fn open(listener: Listener, lines: Arc<Lines>, api: Api) -> Self {
         let (close, closing) = oneshot::channel();
-        let places = Arc::new(Semaphore::new(most));
-        let answers = Answers { api, stopping };
-        let closed = tokio::spawn(accept(listener, places, answers, closing));
+        let closed = tokio::spawn(accept(listener, lines, api, closing));
         Self { close, closed }
     }
 
@@ -86,31 +66,32 @@ impl Listener {
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Listens at `address`, which `option` chose; until the door is open, whoever comes waits in the system's
+    /// queue.
+    pub(super) fn bind(address: SocketAddr, option: &str) -> Result<Self> {
+        let tcp = bind(address, option)?;
+        Ok(Self {
+            address: tcp.local_addr()?,
+            tcp,
+            passed: false,
+        })
+    }
+
+    /// The listener of a service manager.
+    pub(super) fn passed(tcp: std::net::TcpListener) -> Result<Self> {
+        tcp.set_nonblocking(true)?;
+        info!("the listener was passed by the service manager; the setting listen is not used");
+        let tcp = TcpListener::from_std(tcp)?;
+        Ok(Self {
+            address: tcp.local_addr()?,
+            tcp,
+            passed: true,
+        })
+    }
 }
 
-/// The listener that was passed, else one at `address`; until the door is open, whoever comes waits in the
-/// system's queue.
-pub(super) fn listen(
-    address: SocketAddr,
-    passed: Option<std::net::TcpListener>,
-) -> Result<Listener> {
-    let is_passed = passed.is_some();
-    let tcp = match passed {
-        None => bind(address)?,
-        Some(passed) => {
-            passed.set_nonblocking(true)?;
-            info!("the listener was passed by the service manager; the setting listen is not used");
-            TcpListener::from_std(passed)?
-        }
-    };
-    Ok(Listener {
-        address: tcp.local_addr()?,
-        tcp,
-        passed: is_passed,
-    })
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener> {
+fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
     let listen = || {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -121,47 +102,40 @@ fn bind(address: SocketAddr) -> Result<TcpListener> {
         socket.bind(address)?;
         socket.listen(QUEUE)
     };
-    listen().map_err(|error| anyhow!(why_not(address, &error)))
+    listen().map_err(|error| anyhow!(why_not(address, option, &error)))
 }
 
-fn why_not(address: SocketAddr, error: &std::io::Error) -> String {
+fn why_not(address: SocketAddr, option: &str, error: &std::io::Error) -> String {
     use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
     let advice = match error.kind() {
-        AddrInUse => {
+        AddrInUse => format!(
             "another program listens there already: stop it, or choose another address with \
-             --listen (port 0 takes a free one)"
-        }
-        AddrNotAvailable => {
-            "this machine does not have that address: choose one it has with --listen, such as \
+             {option} (port 0 takes a free one)"
+        ),
+        AddrNotAvailable => format!(
+            "this machine does not have that address: choose one it has with {option}, such as \
              127.0.0.1:8080 or 0.0.0.0:8080"
-        }
-        PermissionDenied => {
+        ),
+        PermissionDenied => format!(
             "the system does not allow it; ports below 1024 need a privilege: choose a higher one \
-             with --listen"
-        }
-        _ => "choose another address with --listen",
+             with {option}"
+        ),
+        _ => format!("choose another address with {option}"),
     };
     format!("cannot listen on {address}: {advice} ({error})")
 }
 
-/// What answers requests.
-#[derive(Clone)]
-struct Answers {
-    api: Api,
-    stopping: Arc<AtomicBool>,
-}
-
 async fn accept(
     listener: Listener,
-    places: Arc<Semaphore>,
-    answers: Answers,
+    lines: Arc<Lines>,
+    api: Api,
     mut closing: oneshot::Receiver<Duration>,
 ) {
     let graceful = GracefulShutdown::new();
     let grace = loop {
         let arrival = async {
             // A place first: connections beyond the limit wait in the system's queue.
-            let place = Arc::clone(&places).acquire_owned().await;
+            let place = lines.place(&listener.tcp).await;
             (place, listener.tcp.accept().await)
         };
         let (place, stream) = tokio::select! {
@@ -170,11 +144,9 @@ async fn accept(
         };
         match stream {
             Ok((stream, peer)) => {
-                let connection = converse(stream, answers.at(peer), &graceful);
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+                let member = lines.admit(place);
+                let api = api.at(peer.ip());
+                tokio::spawn(converse(stream, api, &lines, member, &graceful));
             }
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
@@ -183,7 +155,7 @@ async fn accept(
             }
         }
     };
-    let last = serve_queue(listener, places, answers);
+    let last = serve_queue(listener, lines, api);
     let ended = async { tokio::join!(graceful.shutdown(), last) };
     if tokio::time::timeout(grace, ended).await.is_err() {
         warn!("some requests did not end in time and are cut off");
@@ -191,16 +163,18 @@ async fn accept(
 }
 
 /// Serves those who have connected and were not accepted yet: closing the listener would reset them.
-async fn serve_queue(listener: Listener, places: Arc<Semaphore>, answers: Answers) {
+async fn serve_queue(listener: Listener, lines: Arc<Lines>, api: Api) {
     let graceful = GracefulShutdown::new();
     for (stream, peer) in queued(listener) {
         // Connections that are idle give their places back now.
-        let place = Arc::clone(&places).acquire_owned().await;
-        let connection = converse(stream, answers.at(peer), &graceful);
-        tokio::spawn(async move {
-            connection.await;
-            drop(place);
-        });
+        let member = lines.admit(lines.next_free_place().await);
+        tokio::spawn(converse(
+            stream,
+            api.at(peer.ip()),
+            &lines,
+            member,
+            &graceful,
+        ));
     }
     graceful.shutdown().await;
 }
@@ -232,32 +206,6 @@ fn queued(listener: Listener) -> Vec<(TcpStream, SocketAddr)> {
     queued
 }
 
-impl Answers {
-    /// For who connects from there.
-    fn at(&self, peer: SocketAddr) -> Self {
-        Self {
-            api: self.api.at(peer.ip()),
-            stopping: Arc::clone(&self.stopping),
-        }
-    }
-
-    fn answer(
-        &self,
-        request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<> {
-        let answer = self.api.answer(request.map(Body::new));
-        let stopping = Arc::clone(&self.stopping);
-        async move {
-            let mut response = answer.await?;
-            if stopping.load(Ordering::Acquire) {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
-            }
-            Ok(response)
-        }
-    }
-}
-
 fn concerns_one_client(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
@@ -266,38 +214,15 @@ fn concerns_one_client(error: &std::io::Error) -> bool {
     )
 }
 
-/// Serves one connection to its end.
-fn converse(
-    stream: TcpStream,
-    answers: Answers,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<> {
-    // Answers are small and whole: waiting to fill a packet would only delay them. Where the
-    // option cannot be set the client is gone, and the first read says so.
-    let _ = stream.set_nodelay(true);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_MAX)
-        .serve_connection(
-            TokioIo::new(Patient::new(stream)),
-            service_fn(move |request: Request<Incoming>| answers.answer(request)),
-        );
-    let watched = graceful.watch(connection);
-    async move {
-        if let Err(error) = watched.await {
-            debug!("a connection ended early: {error}");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::time::{Instant, sleep};
 
     use super::*;
     use crate::serve::Service;
+    use crate::serve::idle::HEAD_TIMEOUT;
     use crate::serve::tests::{Folder, settings};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -345,6 +270,32 @@ mod tests {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        tokio::time::resume();
+        service.stop(Duration::ZERO).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_for_longer_than_a_proxy_keeps_it() {
+        let folder = Folder::new("kept");
+        let service = Service::start(&settings(&folder), None).await.unwrap();
+        tokio::time::pause();
+        let mut client = TcpStream::connect(service.address()).await.unwrap();
+        let mut answer = [0; 12];
+        for idle in [0, 59, 61, 350, 600] {
+            sleep(idle * SECOND).await;
+            let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n";
+            client.write_all(request).await.unwrap();
+            client.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200", "after {idle} s");
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"}") {
+                client.read_buf(&mut rest).await.unwrap();
+            }
+        }
+        let begun = Instant::now();
+        assert_eq!(client.read(&mut answer).await.unwrap(), 0);
+        let waited = begun.elapsed();
+        assert!((620 * SECOND..650 * SECOND).contains(&waited), "{waited:?}");
         tokio::time::resume();
         service.stop(Duration::ZERO).await;
     }

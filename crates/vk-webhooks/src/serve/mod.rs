@@ -3,13 +3,16 @@
 //! Rooms: [`signals`] is how it is asked to stop, [`patiently`] how a start waits for what may pass,
 //! [`passed`] the listener of a service manager, [`operator`] who may do everything, [`first_run`] how the
 //! first team is made, [`sealing_key`] what secrets are kept under, [`limits`] what the system grants us,
-//! [`door`] accepts connections, [`patience`] ends those that are stuck, [`housekeeping`] removes what is
-//! past its time.
+//! [`door`] accepts connections, [`conversation`] serves one, [`idle`] ends those that are silent, [`patience`]
+//! those that are stuck, [`linger`] lets answers arrive, [`housekeeping`] removes what is past its time.
 
+mod conversation;
 mod door;
 mod first_run;
 mod housekeeping;
+mod idle;
 mod limits;
+mod linger;
 mod operator;
 pub(crate) mod passed;
 mod patience;
@@ -37,6 +40,7 @@ use crate::config::Settings;
 use crate::logging;
 
 use door::{Door, Listener};
+use idle::Lines;
 use limits::Places;
 pub(crate) use operator::key_from_environment;
 use patiently::{NotNow, patiently};
@@ -49,6 +53,11 @@ const GRACE: Duration = Duration::from_secs(13);
 /// How much of that the attempts may take, while requests are still accepted: the longest attempt by the
 /// contract, and its recording. The rest is left for the last requests.
 const ATTEMPTS_GRACE: Duration = Duration::from_secs(11);
+
+/// How many connections are served at once where the metrics have an address of their own.
+const METRICS_CONNECTIONS: usize = 16;
+/// How long a request for them may take to end after all else has.
+const METRICS_GRACE: Duration = Duration::from_millis(200);
 
 /// How long all of stopping may take after the drain delay. A disk that does not answer could hold up the
 /// closing of the store for ever, so the process ends then whatever still goes on in it.
@@ -69,7 +78,7 @@ pub(crate) async fn run(settings: Settings, passed: Option<std::net::TcpListener
     // First what can only be a mistake: none of it is waited for, and nothing was made yet.
     let given_key = key_from_environment()?;
     let plan = Plan::read(&settings)?;
-    let listener = door::listen(settings.listen, passed)?;
+    let listeners = Listeners::open(&settings, passed)?;
     let store = tokio::select! {
         opened = plan.open() => opened?,
         name = signals.next() => {
@@ -77,9 +86,12 @@ pub(crate) async fn run(settings: Settings, passed: Option<std::net::TcpListener
             return Ok(());
         }
     };
-    let mut service = Service::begin(plan, store, listener, given_key).await?;
+    let mut service = Service::begin(plan, store, listeners, given_key).await?;
     first_run::announce(&service.engine, service.public_url.as_deref()).await?;
-    service.accept()?;
+    service.accept();
+    if let Some(address) = service.metrics_address {
+        info!(target: logging::ALWAYS, "metrics are at http://{address}/metrics, and nowhere else");
+    }
     info!(target: logging::ALWAYS, "listening on http://{}", service.address());
     let name = tokio::select! {
         name = signals.next() => name,
@@ -98,6 +110,26 @@ pub(crate) async fn run(settings: Settings, passed: Option<std::net::TcpListener
     service.stop(settings.drain_delay).await;
     info!("stopped");
     Ok(())
+}
+
+/// Where it listens. Whoever connects waits in the system's queue until the doors are open.
+struct Listeners {
+    api: Listener,
+    /// For the metrics, if they have an address of their own.
+    metrics: Option<Listener>,
+}
+
+impl Listeners {
+    fn open(settings: &Settings, passed: Option<std::net::TcpListener>) -> Result<Self> {
+        let bind_metrics = |address| Listener::bind(address, "--metrics-listen");
+        Ok(Self {
+            api: match passed {
+                Some(passed) => Listener::passed(passed)?,
+                None => Listener::bind(settings.listen, "--listen")?,
+            },
+            metrics: settings.metrics_listen.map(bind_metrics).transpose()?,
+        })
+    }
 }
 
 /// What the settings come to, before anything is opened.
@@ -166,11 +198,13 @@ fn transport(options: &EgressOptions) -> Result<Egress> {
 pub(crate) struct Service {
     store: Store,
     engine: Engine,
-    /// Until the door is open.
-    listener: Option<(Listener, web::Api)>,
-    door: Option<Door>,
+    /// What will be answered where, until the doors are open.
+    closed: Vec<(Listener, Arc<Lines>, web::Api)>,
+    /// The door to the API, then that to the metrics where they have an address of their own.
+    doors: Vec<Door>,
     address: SocketAddr,
-    connections: usize,
+    /// Where the metrics are, if that is an address of its own.
+    metrics_address: Option<SocketAddr>,
     /// Whether `/readyz` says that the service is stopping.
     stopping: Arc<AtomicBool>,
     housekeeping: JoinHandle<()>,
@@ -183,10 +217,10 @@ impl Service {
     /// Starts everything. A trouble that may pass is waited out.
     pub(crate) async fn start(settings: &Settings, given_key: Option<String>) -> Result<Self> {
         let plan = Plan::read(settings)?;
-        let listener = door::listen(settings.listen, None)?;
+        let listeners = Listeners::open(settings, None)?;
         let opened = plan.open().await?;
-        let mut service = Self::begin(plan, opened, listener, given_key).await?;
-        service.accept()?;
+        let mut service = Self::begin(plan, opened, listeners, given_key).await?;
+        service.accept();
         Ok(service)
     }
 
@@ -194,7 +228,7 @@ impl Service {
     async fn begin(
         plan: Plan<'_>,
         (transport, store): (Egress, Store),
-        listener: Listener,
+        listeners: Listeners,
         given_key: Option<String>,
     ) -> Result<Self> {
         let key = operator::find(&store, given_key.as_deref()).await?;
@@ -203,19 +237,27 @@ impl Service {
         let engine = Engine::start(store.clone(), Arc::new(transport), clock, options).await?;
         let showing_key =
             key.map(|later| tokio::spawn(operator::show_later(engine.clone(), later)));
-        let stopping = Arc::new(AtomicBool::new(false));
-        let address = listener.address();
+        let stopping = Arc::<AtomicBool>::default();
+        let address = listeners.api.address();
+        let metrics_address = listeners.metrics.as_ref().map(Listener::address);
         let web_options = web_options(plan.settings, address, Arc::clone(&stopping));
         let public_url = web_options.public_url.clone();
-        let api = web::api(engine.clone(), plan.catalog, web_options);
+        let mut api = web::api(engine.clone(), plan.catalog, web_options);
+        let lines = |most| Lines::new(most, plan.settings.idle_timeout, Arc::clone(&stopping));
+        let metrics = listeners.metrics.map(|listener| {
+            let metrics = (listener, lines(METRICS_CONNECTIONS), api.only_operation());
+            api = api.without_metrics();
+            metrics
+        });
+        let api = (listeners.api, lines(plan.places.connections), api);
         let housekeeping = housekeeping::start(engine.clone(), plan.settings.retention);
         Ok(Self {
             store,
             engine,
-            listener: Some((listener, api)),
-            door: None,
+            closed: std::iter::once(api).chain(metrics).collect(),
+            doors: Vec::new(),
             address,
-            connections: plan.places.connections,
+            metrics_address,
             stopping,
             housekeeping,
             showing_key,
@@ -223,13 +265,12 @@ impl Service {
         })
     }
 
-    /// Opens the door: from now on it answers.
-    fn accept(&mut self) -> Result<()> {
-        if let Some((listener, api)) = self.listener.take() {
-            let stopping = Arc::clone(&self.stopping);
-            self.door = Some(Door::open(listener, self.connections, api, stopping));
-        }
-        Ok(())
+    /// Opens the doors: from now on it answers.
+    fn accept(&mut self) {
+        let closed = self.closed.drain(..);
+        self.doors = closed
+            .map(|(listener, lines, api)| Door::open(listener, lines, api))
+            .collect();
     }
 
     /// Where it listens.
@@ -241,12 +282,8 @@ impl Service {
     async fn broken(&mut self) -> anyhow::Error {
         const PANICKED: &str = "panicked, which is a bug: please report it with the lines above. Start the service \
                                 again: it takes up all unfinished deliveries";
-        let door = async {
-            match &mut self.door {
-                Some(door) => door.broken().await,
-                None => std::future::pending().await,
-            }
-        };
+        let doors = self.doors.iter_mut().map(Door::broken);
+        let doors = futures_util::future::select_all(doors.map(Box::pin));
         tokio::select! {
             fatal = self.store.failed() => match fatal {
                 Fatal::Disk => anyhow!(
@@ -257,7 +294,7 @@ impl Service {
                 Fatal::Panic => anyhow!("a part of the store {PANICKED}"),
             },
             () = self.engine.broken() => anyhow!("a part of the delivery engine {PANICKED}"),
-            () = door => anyhow!("what accepts connections {PANICKED}"),
+            _ = doors => anyhow!("what accepts connections {PANICKED}"),
             _ = &mut self.housekeeping => anyhow!("what deletes finished events {PANICKED}"),
         }
     }
@@ -287,8 +324,9 @@ impl Service {
         {
             warn!("the store did not take the engine's last writes in time");
         }
-        if let Some(door) = self.door {
-            door.close(GRACE.saturating_sub(begun.elapsed())).await;
+        let grace = GRACE.saturating_sub(begun.elapsed());
+        for (door, grace) in self.doors.into_iter().zip([grace, METRICS_GRACE]) {
+            door.close(grace).await;
         }
         self.store.close().await;
     }

@@ -1,7 +1,8 @@
-//! Hides the small tools for whoever writes a receiver or a publisher.
+//! Hides the small tools: for whoever writes a receiver or a publisher, and for whoever keeps the database.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub(crate) mod backup;
 pub(crate) mod listen;
 pub(crate) mod trigger;
 pub(crate) mod verify;
