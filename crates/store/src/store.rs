@@ -58,11 +58,15 @@ impl Store {
                      the key {id}. Bring back the key file that belongs to this database; nothing was \
                      changed."
                 )),
-                TakeUpError::Store(error) => OpenError::new(format!(
+                TakeUpError::Store(error) => {
+                let may_pass = matches!(error, StoreError::Unavailable(_));
+                OpenError::new(format!(
                     "{name} cannot be taken up again: {error}. Nothing that was in it is lost. See \
                      that its disk has room, since what the last stop left unwritten has to be \
                      written first, and that it can be read and written; then start again."
-                )),
+                ))
+                .that_may_pass(may_pass)
+            }
             })
     }
 

@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{debug, info, warn};
 use web::Api;
 
 use super::conversation::converse;
@@ -21,6 +21,10 @@ use super::idle::Lines;
 const QUEUE: u32 = 4096;
 /// How long to wait before accepting again where the system refuses to (no more open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections that were just accepted have to show a request, once the listener closes.
+const SETTLED: Duration = Duration::from_millis(100);
+/// How long those that were in the queue then may take.
+const QUEUED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The open door.
 pub(super) struct Door {
@@ -156,27 +160,35 @@ async fn accept(
         }
     };
     let last = serve_queue(listener, lines, api);
-    let ended = async { tokio::join!(graceful.shutdown(), last) };
+    let settled = async {
+        // Those accepted last have their requests read first: a connection without one is closed.
+        tokio::time::sleep(SETTLED).await;
+        graceful.shutdown().await;
+    };
+    let ended = async { tokio::join!(settled, last) };
     if tokio::time::timeout(grace, ended).await.is_err() {
         warn!("some requests did not end in time and are cut off");
     }
 }
 
-/// Serves those who have connected and were not accepted yet: closing the listener would reset them.
+/// Serves those who have connected and were not accepted yet: closing the listener would reset them. Each is
+/// answered once, and its connection ends with that.
 async fn serve_queue(listener: Listener, lines: Arc<Lines>, api: Api) {
+    // Never shut down: that would end a connection whose request was not read yet.
     let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
     for (stream, peer) in queued(listener) {
         // Connections that are idle give their places back now.
         let member = lines.admit(lines.next_free_place().await);
-        tokio::spawn(converse(
-            stream,
-            api.at(peer.ip()),
-            &lines,
-            member,
-            &graceful,
-        ));
+        connections.spawn(converse(stream, api.at(peer.ip()), &lines, member, &graceful));
     }
-    graceful.shutdown().await;
+    // Who sends nothing is not waited for.
+    if tokio::time::timeout(QUEUED_WITHIN, connections.join_all())
+        .await
+        .is_err()
+    {
+        debug!("clients of the queue sent no whole request in time");
+    }
 }
 
 /// All who wait in the system's queue, which is closed then.
