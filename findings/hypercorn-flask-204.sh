@@ -6,7 +6,7 @@
 # Seen:     For a 204, Werkzeug returns an empty iterable of chunks, as WSGI allows. Hypercorn's WSGI wrapper sends status and
 #           headers only with the first chunk; with none it ends the response before it has begun, raises
 #           UnexpectedMessageError and sends 500. The view has run by then, so a sender that retries on 500 delivers the
-#           event again and again. A Flask 200 and Django's 204 (which has one empty chunk) pass. gunicorn sends all of them as they are.
+#           event again and again. A Flask 200 and Django's 204 (which has one empty chunk) pass, and gunicorn passes all.
 # Exit:     0 as described, 1 the behaviour has changed, 2 it could not be run (needs python3 with venv).
 set -eu
 temp=$(mktemp -d)

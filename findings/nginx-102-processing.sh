@@ -11,8 +11,8 @@
 #           header says timeout=5. Only then does the first byte reach the sender, more than 5 s late. With Node's keepAliveTimeout
 #           at 9 s it was 10.1 s, so a sender with a short timeout counts a failure for work that took 0.1 s. HAProxy passes
 #           each response on at once.
-# Exit:     0 as described, 1 the behaviour has changed, 2 it could not be run (needs Debian 12, the libraries of its nginx and haproxy,
-#           node and python3).
+# Exit:     0 as described, 1 the behaviour has changed, 2 it could not be run (needs Debian 12, the libraries of its nginx and
+#           haproxy, node and python3).
 set -eu
 temp=$(mktemp -d)
 pids=
