@@ -51,12 +51,27 @@ pub(crate) fn unresolved(url: &ReceiverUrl, error: &ResolveError) -> Failure {
             format!("The name servers for {host} answered with an error; check the domain's DNS."),
         ),
         ResolveError::NoSocket => return ours(Reason::DnsFailed, url, error.to_string()),
+        ResolveError::Unreachable(_) => return unasked(Reason::DnsFailed, url, error),
+        ResolveError::Silent => return unasked(Reason::DnsTimeout, url, error),
         ResolveError::Timeout => (
             Reason::DnsTimeout,
             format!("The name servers for {host} did not answer in time."),
         ),
     };
     failure(reason, detail, error.to_string())
+}
+
+/// This service's name servers could not be asked, or say nothing at all.
+fn unasked(reason: Reason, url: &ReceiverUrl, error: &ResolveError) -> Failure {
+    let detail = format!(
+        "This service's own name servers cannot be reached, so {} could not be looked up; the \
+         receiver is not the cause.",
+        url.host()
+    );
+    Failure {
+        ours: true,
+        ..failure(reason, detail, error.to_string())
+    }
 }
 
 /// A failure whose cause is this service's own machine or network.

@@ -41,9 +41,26 @@ pub enum ResolveError {
     /// This service has no socket left to ask with.
     #[error("this service has no socket left to ask the name servers with")]
     NoSocket,
-    /// The name servers did not answer in time.
+    /// The name servers could not be asked: this service's own network gave the error.
+    #[error("the name servers cannot be reached: {0}")]
+    Unreachable(String),
+    /// No name server answers anything at all, this name or another.
+    #[error("none of the name servers answers")]
+    Silent,
+    /// The name servers are well, and did not answer for this name in time.
     #[error("the name servers did not answer in time")]
     Timeout,
+}
+
+impl ResolveError {
+    /// Returns true if the cause is this service's own machine, network or name servers, and says
+    /// nothing about the name.
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Self::NoSocket | Self::Unreachable(_) | Self::Silent => true,
+            Self::NotFound | Self::Failed(_) | Self::Timeout => false,
+        }
+    }
 }
 
 /// Asks the system's name servers, or the one that the operator named.
@@ -120,10 +137,8 @@ fn both(
     match (v4, v6) {
         (Ok(v4), Ok(v6)) => Ok([v4, v6].concat()),
         (Ok(addresses), Err(_)) | (Err(_), Ok(addresses)) => Ok(addresses),
-        // That we had no socket says nothing of the name servers.
-        (Err(error @ ResolveError::NoSocket), _) | (_, Err(error @ ResolveError::NoSocket)) => {
-            Err(error)
-        }
+        // A trouble of our own says nothing of the name.
+        (Err(error), _) | (_, Err(error)) if error.is_ours() => Err(error),
         (Err(ResolveError::NotFound), Err(error)) | (Err(error), Err(_)) => Err(error),
     }
 }
