@@ -1,5 +1,6 @@
 //! Hides how it is recognised, and told to the operator, that this service itself has no socket left.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,21 +18,31 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Whether `error` says that this service may not open another socket. Then it is logged, once a
 /// minute at most.
 pub(crate) fn is_ours(error: &io::Error) -> bool {
-    static SAID: Mutex<Option<Instant>> = Mutex::new(None);
     let ours = matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
-    // A panic while the lock was held leaves at worst one warning more.
-    if ours
-        && is_due(
-            &mut SAID.lock().unwrap_or_else(PoisonError::into_inner),
-            Instant::now(),
-        )
-    {
-        warn!(
-            "attempts fail because this service has too many open files ({error}); raise the limit, \
-             for example with LimitNOFILE=65536 in the systemd unit"
+    if ours {
+        warn_once_a_minute(
+            "files",
+            &format!(
+                "attempts fail because this service has too many open files ({error}); raise the \
+                 limit, for example with LimitNOFILE=65536 in the systemd unit"
+            ),
         );
     }
     ours
+}
+
+/// Logs `sentence`, unless one of the same kind was logged less than a minute ago.
+pub(crate) fn warn_once_a_minute(kind: &'static str, sentence: &str) {
+    static SAID: Mutex<BTreeMap<&str, Instant>> = Mutex::new(BTreeMap::new());
+    // A panic while the lock was held leaves at worst one warning more.
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = said.get(kind).copied();
+    if is_due(&mut last, Instant::now()) {
+        warn!("{sentence}");
+    }
+    if let Some(last) = last {
+        said.insert(kind, last);
+    }
 }
 
 fn is_due(said: &mut Option<Instant>, now: Instant) -> bool {
