@@ -19,6 +19,9 @@ use crate::shortage;
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// As [`PATIENCE`], with a server that does not answer its probe either.
 const PATIENCE_WITH_SILENT: Duration = Duration::from_millis(300);
+/// Once the servers that did not answer leave their probes unanswered too, they are given up after
+/// so long.
+const GIVEN_UP_SILENT: Duration = Duration::from_secs(2);
 /// How often the servers that did not answer yet are looked at.
 const TICK: Duration = Duration::from_millis(150);
 /// A server that refuses is asked once more after this wait: dnsmasq refuses what is too much at once.
@@ -205,6 +208,14 @@ async fn first_answer(
                 let begun_with = servers.iter().zip(&standings).take(next);
                 for (server, _) in begun_with.filter(|(_, one)| **one == Standing::Unanswered) {
                     server.doubt(begun);
+                }
+                let mut unanswered = servers
+                    .iter()
+                    .zip(&standings)
+                    .filter(|(_, one)| **one == Standing::Unanswered);
+                let all_silent = unanswered.all(|(server, _)| server.is_silent());
+                if next == servers.len() && all_silent && begun.elapsed() >= GIVEN_UP_SILENT {
+                    break;
                 }
                 let patience = match servers[next - 1].is_silent() {
                     true => PATIENCE_WITH_SILENT,
