@@ -42,6 +42,48 @@ fn is_isatap(address: Ipv6Addr) -> bool {
     (high == 0 || high == 0x0200) && low == 0x5efe
 }
 
+/// The IPv4 address that `address` carries for a mechanism of transition, and that its packets end up
+/// at; `None` where it carries none.
+pub fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [.., a, b] = address.segments();
+    let last = || Some(two(a, b));
+    let [first, second, third, ..] = address.segments();
+    let in_row = |net: &Ipv6Net| net.contains(&address);
+    if CARRIED_LAST.iter().any(in_row) || is_isatap(address) {
+        return last();
+    }
+    match (first, second) {
+        (0x2002, _) => Some(two(second, third)),
+        // Teredo hides the client's address by turning each of its bits.
+        (0x2001, 0) => Some(two(!a, !b)),
+        _ => None,
+    }
+}
+
+const fn two(high: u16, low: u16) -> Ipv4Addr {
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Ipv4Addr::new(a, b, c, d)
+}
+
+/// Ranges whose addresses carry an IPv4 address in their last 32 bits: IPv4-mapped, IPv4-translated,
+/// IPv4-compatible, NAT64 and local NAT64.
+const CARRIED_LAST: [Ipv6Net; 5] = [
+    v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),
+    v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96),
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 96),
+    WELL_KNOWN_NAT64,
+    LOCAL_NAT64,
+];
+
+const WELL_KNOWN_NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
+const LOCAL_NAT64: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
+
+/// Returns true if `address` was made by DNS64 out of an IPv4 address, as far as its prefix shows
+/// (RFC 6052, RFC 8215).
+pub(crate) fn is_nat64(address: Ipv6Addr) -> bool {
+    WELL_KNOWN_NAT64.contains(&address) || LOCAL_NAT64.contains(&address)
+}
+
 const METADATA: &str = "a cloud provider's metadata service";
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
@@ -283,6 +325,27 @@ mod tests {
                 .any(|next| refusal(next).is_some());
             let edge_of_nothing = ["2000:ffff:ffff:ffff:ffff:ffff:ffff:ffff"];
             assert!(beside_a_row || edge_of_nothing.contains(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_an_address_carries_is_found_in_each_notation() {
+        for (text, expected) in [
+            ("::ffff:10.0.0.1", Some("10.0.0.1")),
+            ("::ffff:0:10.0.0.1", Some("10.0.0.1")),
+            ("::10.0.0.1", Some("10.0.0.1")),
+            ("64:ff9b::169.254.169.254", Some("169.254.169.254")),
+            ("64:ff9b:1::10.0.0.1", Some("10.0.0.1")),
+            ("2002:a9fe:a9fe::1", Some("169.254.169.254")),
+            ("2001:0:808:808::f5ff:fffe", Some("10.0.0.1")),
+            ("2a00:1450::5efe:10.0.0.1", Some("10.0.0.1")),
+            ("fd00::200:5efe:10.0.0.1", Some("10.0.0.1")),
+            ("64:ff9b:2::10.0.0.1", None),
+            ("2a00:1450::1", None),
+            ("fd00::1", None),
+        ] {
+            let expected = expected.map(|text| text.parse().unwrap());
+            assert_eq!(carried(text.parse().unwrap()), expected, "{text}");
         }
     }
 

@@ -1,8 +1,10 @@
 //! Hides how an operator's exceptions are compared with addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
+
+use crate::address;
 
 /// What may be reached beyond the default rules. The default is: nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,11 +18,28 @@ pub struct Policy {
 impl Policy {
     /// Whether an operator's exception covers `address`. An IPv4-mapped IPv6 address and the IPv4
     /// address in it are the same address here, because the kernel connects to the same machine.
+    /// Where an IPv6 address carries another IPv4 address, for NAT64 or a tunnel, the range must not
+    /// open what is behind it: the IPv4 address must be public or in an allowed range itself.
     pub fn allows(&self, address: IpAddr) -> bool {
         let plain = address.to_canonical();
+        if !self.covers(address) && !self.covers(plain) {
+            return false;
+        }
+        match plain {
+            IpAddr::V4(_) => true,
+            // Neither carries anything, though they are in the range of the IPv4-compatible ones.
+            IpAddr::V6(Ipv6Addr::LOCALHOST | Ipv6Addr::UNSPECIFIED) => true,
+            IpAddr::V6(v6) => address::carried(v6).is_none_or(|inner| {
+                let inner = IpAddr::V4(inner);
+                self.covers(inner) || address::refusal(inner).is_none()
+            }),
+        }
+    }
+
+    fn covers(&self, address: IpAddr) -> bool {
         self.allow
             .iter()
-            .any(|net| net.contains(&address) || net.contains(&plain) || unmapped(net, plain))
+            .any(|net| net.contains(&address) || unmapped(net, address))
     }
 
     /// One sentence for each rule that is relaxed, for the operator's log at start. Empty by default.
@@ -76,10 +95,21 @@ mod tests {
             ("::ffff:10.0.0.0/104", "11.0.0.0", false),
             ("::/0", "10.1.2.3", false),
             ("fd00::/8", "fd12::1", true),
+            ("fd00::/8", "fd12::5efe:8.8.8.8", true),
+            ("fd00::/8", "fd12::5efe:10.0.0.1", false),
+            ("64:ff9b::/96", "64:ff9b::8.8.8.8", true),
+            ("64:ff9b::/96", "64:ff9b::169.254.169.254", false),
+            ("64:ff9b::/96", "64:ff9b::10.0.0.1", false),
+            ("64:ff9b:1::/48", "64:ff9b:1::127.0.0.1", false),
+            ("2002::/16", "2002:a9fe:a9fe::1", false),
+            ("2001::/32", "2001:0:808:808::f5ff:fffe", false),
+            ("::/0", "64:ff9b::169.254.169.254", false),
+            ("::/0", "::169.254.169.254", false),
+            ("::/0", "::1", true),
         ] {
             let policy = Policy {
                 allow: vec![net.parse().unwrap()],
-                allow_http: false,
+                ..Policy::default()
             };
             let allowed = policy.allows(address.parse().unwrap());
             assert_eq!(allowed, expected, "{net} {address}");

@@ -1,6 +1,7 @@
 //! Hides which errors of system calls are trouble of this service's own machine, how the machine is
 //! asked for its routes, and how trouble is reported to the operator.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Mutex, PoisonError};
@@ -85,16 +86,12 @@ impl Shortage {
 
     /// Tells the operator, at most once a minute for each kind.
     pub(crate) fn report(self, error: &dyn std::fmt::Display) {
-        static SAID: Mutex<[Option<Instant>; 5]> = Mutex::new([None; 5]);
-        // A panic while the lock was held leaves at worst one warning more.
-        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_due(&mut said[self as usize], Instant::now()) {
-            warn!(
-                "attempts fail because {} ({error}); {}. No receiver is blamed for it",
-                self.cause(),
-                self.remedy()
-            );
-        }
+        let sentence = format!(
+            "attempts fail because {} ({error}); {}. No receiver is blamed for it",
+            self.cause(),
+            self.remedy()
+        );
+        warn_once_a_minute(self.cause(), &sentence);
     }
 }
 
@@ -162,6 +159,20 @@ pub(crate) fn is_no_route(error: &io::Error) -> bool {
 /// Whether `error` says that the system has no address, or no port of one, to send from.
 pub(crate) fn is_no_address(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL)
+}
+
+/// Logs `sentence`, unless one of the same kind was logged less than a minute ago.
+pub(crate) fn warn_once_a_minute(kind: &'static str, sentence: &str) {
+    static SAID: Mutex<BTreeMap<&str, Instant>> = Mutex::new(BTreeMap::new());
+    // A panic while the lock was held leaves at worst one warning more.
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = said.get(kind).copied();
+    if is_due(&mut last, Instant::now()) {
+        warn!("{sentence}");
+    }
+    if let Some(last) = last {
+        said.insert(kind, last);
+    }
 }
 
 fn is_due(said: &mut Option<Instant>, now: Instant) -> bool {

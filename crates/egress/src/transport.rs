@@ -33,6 +33,8 @@ pub struct EgressOptions {
     pub extra_roots_pem: Option<Vec<u8>>,
     /// The name server to ask instead of the system's (`--dns-server`).
     pub dns_server: Option<SocketAddr>,
+    /// The name servers to ask after `dns_server`, in order; only with it.
+    pub further_dns_servers: Vec<SocketAddr>,
     /// How many connections, to all endpoints together, may be kept open while nothing is sent on
     /// them; each is an open file. Beyond it a connection is closed after its exchange.
     pub max_idle: usize,
@@ -47,6 +49,7 @@ impl Default for EgressOptions {
             policy: Policy::default(),
             extra_roots_pem: None,
             dns_server: None,
+            further_dns_servers: Vec::new(),
             max_idle: 1024,
             max_lookups: 2048,
         }
@@ -64,13 +67,21 @@ impl EgressOptions {
                     .to_owned(),
             );
         }
-        if let Some(server) = self.dns_server {
+        let servers: Vec<String> = self.dns_servers().iter().map(ToString::to_string).collect();
+        if !servers.is_empty() {
             sentences.push(format!(
-                "names are resolved by {server} instead of the system's name servers \
-                 (--dns-server)"
+                "names are resolved by {} instead of the system's name servers (--dns-server)",
+                servers.join(", ")
             ));
         }
         sentences
+    }
+
+    /// The name servers in the order in which they are asked; none where the system's are.
+    fn dns_servers(&self) -> Vec<SocketAddr> {
+        let first = self.dns_server.into_iter();
+        let all = first.flat_map(|first| [&[first], &self.further_dns_servers[..]].concat());
+        all.collect()
     }
 }
 
@@ -101,7 +112,10 @@ impl Egress {
     /// # Errors
     /// The trust roots or the system's name servers cannot be read; the sentence says what to do.
     pub fn new(options: EgressOptions) -> Result<Self, EgressError> {
-        let resolver = Arc::new(NameServers::new(options.dns_server, options.max_lookups)?);
+        let resolver = Arc::new(NameServers::new(
+            &options.dns_servers(),
+            options.max_lookups,
+        )?);
         Self::with_resolver(options, resolver)
     }
 
@@ -146,6 +160,14 @@ impl Egress {
             }
         };
         vet(&answer, url.port(), reserved, &self.policy).map_err(Unreachable::Blocked)
+    }
+
+    /// Why a look-up had not ended at the caller's deadline.
+    fn unanswered(&self) -> ResolveError {
+        match self.resolver.is_silent() {
+            true => ResolveError::Silent,
+            false => ResolveError::Timeout,
+        }
     }
 
     /// `localhost` is answered here and never asked for (RFC 6761, section 6.3): by the loopback
@@ -382,6 +404,9 @@ impl Transport for Egress {
             let attempt = self.attempt(connections, &request, &mut progress);
             let result = match tokio::time::timeout_at(request.deadline, attempt).await {
                 Ok(result) => result,
+                Err(_) if progress.phase == Phase::Resolving => {
+                    Err(failure::unresolved(request.url, &self.unanswered()))
+                }
                 Err(_) => Err(progress.timed_out(request.url)),
             };
             progress.remember(connections, result.is_ok());
@@ -392,7 +417,7 @@ impl Transport for Egress {
     fn probe<'a>(&'a self, url: &'a ReceiverUrl) -> BoxFuture<'a, Probe> {
         Box::pin(async move {
             let addresses = tokio::time::timeout(PROBE_BUDGET, self.addresses_of(url)).await;
-            match addresses.unwrap_or(Err(Unreachable::Unresolved(ResolveError::Timeout))) {
+            match addresses.unwrap_or_else(|_| Err(Unreachable::Unresolved(self.unanswered()))) {
                 Ok(_) => Probe::Reachable,
                 Err(Unreachable::Unresolved(error)) => {
                     Probe::Unresolved(failure::unresolved(url, &error).detail)

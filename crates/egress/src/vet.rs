@@ -40,7 +40,8 @@ pub(crate) fn vet(
     only_allowed: bool,
     policy: &Policy,
 ) -> Result<Vec<Vetted>, Blocked> {
-    for address in answer {
+    let answer: Vec<IpAddr> = without_synthesized(answer).collect();
+    for address in &answer {
         if policy.allows(*address) {
             continue;
         }
@@ -56,9 +57,22 @@ pub(crate) fn vet(
             rule,
         });
     }
-    Ok(in_order(answer)
+    Ok(in_order(&answer)
         .map(|address| Vetted(SocketAddr::new(address, port)))
         .collect())
+}
+
+/// The answer without what a DNS64 added to it: beside an IPv4 address, an IPv6 address of NAT64 whose
+/// inner IPv4 address is public is no address of the receiver's, and is not needed.
+fn without_synthesized(answer: &[IpAddr]) -> impl Iterator<Item = IpAddr> + '_ {
+    let has_v4 = answer.iter().any(IpAddr::is_ipv4);
+    let is_public = |inner| address::refusal(IpAddr::V4(inner)).is_none();
+    answer.iter().copied().filter(move |address| match address {
+        IpAddr::V6(v6) if has_v4 && address::is_nat64(*v6) => {
+            !address::carried(*v6).is_some_and(is_public)
+        }
+        _ => true,
+    })
 }
 
 fn in_order(answer: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
@@ -115,6 +129,35 @@ mod tests {
     }
 
     #[test]
+    fn what_a_dns64_adds_is_left_out_and_what_it_carries_is_vetted() {
+        let none = Policy::default();
+        let opened = Policy {
+            allow: vec!["64:ff9b::/96".parse().unwrap()],
+            ..Policy::default()
+        };
+        let public = Some(vec!["8.8.8.8"]);
+        for (policy, texts, expected) in [
+            (&none, vec!["8.8.8.8", "64:ff9b::8.8.8.8"], public.clone()),
+            (&none, vec!["64:ff9b:1::8.8.8.8", "8.8.8.8"], public),
+            (&none, vec!["64:ff9b::8.8.8.8"], None),
+            (&none, vec!["8.8.8.8", "64:ff9b::10.0.0.1"], None),
+            (&none, vec!["8.8.8.8", "64:ff9b::169.254.169.254"], None),
+            (&none, vec!["10.0.0.1", "64:ff9b::8.8.8.8"], None),
+            (
+                &opened,
+                vec!["64:ff9b::8.8.8.8"],
+                Some(vec!["64:ff9b::808:808"]),
+            ),
+            (&opened, vec!["64:ff9b::169.254.169.254"], None),
+            (&opened, vec!["8.8.8.8", "64:ff9b::10.0.0.1"], None),
+        ] {
+            let tried = tried(&texts, false, policy);
+            let expected = expected.map(|texts| texts.iter().map(ToString::to_string).collect());
+            assert_eq!(tried, expected, "{texts:?} {policy:?}");
+        }
+    }
+
+    #[test]
     fn families_alternate_duplicates_go_and_few_are_tried() {
         let policy = Policy::default();
         assert_eq!(
@@ -136,7 +179,7 @@ mod tests {
     fn a_reserved_name_reaches_only_what_is_allowed() {
         let policy = Policy {
             allow: vec!["127.0.0.0/8".parse().unwrap()],
-            allow_http: false,
+            ..Policy::default()
         };
         assert_eq!(tried(&["127.0.0.1"], true, &policy).unwrap(), ["127.0.0.1"]);
         assert_eq!(tried(&["127.0.0.1", "8.8.8.8"], true, &policy), None);

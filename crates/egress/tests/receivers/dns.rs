@@ -38,20 +38,193 @@ fn egress_with(policy: Policy, dns: &NameServer) -> Egress {
 }
 
 #[tokio::test]
-async fn a_silent_name_server_is_a_timeout_of_the_name() {
+async fn a_wholly_silent_name_server_is_a_trouble_of_our_own() {
     let dns = name_server(|_, _| Answer::Silence).await;
     let egress = egress(None, Some(dns.address));
     let (connections, deadline) = (Connections::default(), Duration::from_millis(300));
     let url = url("https://stalled.example.com/");
     let exchange = post_with(&egress, &connections, &url, Bytes::new(), deadline).await;
-    assert_eq!(failure(exchange).reason, Reason::DnsTimeout);
+    let failure = failure(exchange);
+    assert_eq!((failure.reason, failure.ours), (Reason::DnsTimeout, true));
     // Without a deadline of ours the resolver's own budget ends it.
     let begun = std::time::Instant::now();
     let Probe::Unresolved(warning) = egress.probe(&url).await else {
         panic!("expected a warning");
     };
-    assert!(warning.contains("did not answer in time"));
+    assert!(warning.contains("own name servers"), "{warning}");
     assert!(begun.elapsed() < Duration::from_secs(6));
+}
+
+#[tokio::test]
+async fn a_name_that_alone_is_silent_is_a_timeout_of_the_name() {
+    let dns = name_server(|host, _| match host {
+        "stalled.example.com" => Answer::Silence,
+        _ => addresses(&["127.0.0.1"]),
+    })
+    .await;
+    let egress = egress(None, Some(dns.address));
+    let url = url("https://stalled.example.com/");
+    // By the caller's deadline, and by the resolver's own.
+    for deadline in [Duration::from_secs(1), Duration::from_secs(10)] {
+        let connections = Connections::default();
+        let exchange = post_with(&egress, &connections, &url, Bytes::new(), deadline).await;
+        let failure = failure(exchange);
+        assert_eq!((failure.reason, failure.ours), (Reason::DnsTimeout, false));
+    }
+}
+
+#[tokio::test]
+async fn a_name_server_that_is_down_is_a_trouble_of_our_own_at_once() {
+    let down = name_server(|_, _| Answer::Silence).await.address;
+    let egress = egress(None, Some(down));
+    let begun = std::time::Instant::now();
+    let failure = failure(post(&egress, &url("https://a.example.com/")).await);
+    assert_eq!((failure.reason, failure.ours), (Reason::DnsFailed, true));
+    assert!(begun.elapsed() < Duration::from_secs(4));
+}
+
+/// Two name servers, asked in this order.
+fn with_two(one: &NameServer, other: &NameServer) -> Egress {
+    let options = EgressOptions {
+        policy: half_of_loopback(),
+        extra_roots_pem: Some(AUTHORITY.pem().into()),
+        dns_server: Some(one.address),
+        further_dns_servers: vec![other.address],
+        ..EgressOptions::default()
+    };
+    Egress::new(options).unwrap()
+}
+
+#[tokio::test]
+async fn a_name_server_that_answers_with_an_error_does_not_decide() {
+    use ResponseCode::{FormErr, NotImp, Refused, ServFail};
+    let address = peer(|stream, _| answer_all(stream)).await;
+    let good = || name_server(|_, _| addresses(&["127.0.0.1"]));
+    let url = url(format!("http://a.example.com:{}/", address.port()));
+    for code in [ServFail, Refused, NotImp, FormErr] {
+        let bad = name_server(move |_, _| Answer::Code(code)).await;
+        let good = good().await;
+        for egress in [with_two(&bad, &good), with_two(&good, &bad)] {
+            let status = response(post(&egress, &url).await).status;
+            assert_eq!(status, 200, "{code}");
+        }
+    }
+    // A name that is not there counts from the first in order that answers at all.
+    let lame = name_server(|_, _| Answer::Code(ResponseCode::NXDomain)).await;
+    let (good, bad) = (
+        good().await,
+        name_server(|_, _| Answer::Code(ServFail)).await,
+    );
+    assert_eq!(
+        response(post(&with_two(&good, &lame), &url).await).status,
+        200
+    );
+    for egress in [with_two(&lame, &good), with_two(&bad, &lame)] {
+        let failure = failure(post(&egress, &url).await);
+        assert_eq!((failure.reason, failure.ours), (Reason::DnsNotFound, false));
+    }
+    // A silent one does not hold up the next, neither the first time nor later.
+    let silent = name_server(|_, _| Answer::Silence).await;
+    let egress = with_two(&silent, &good);
+    for _ in 0..2 {
+        let begun = std::time::Instant::now();
+        assert_eq!(response(post(&egress, &url).await).status, 200);
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_a_server_that_resolves_nothing_tells_nothing_while_the_other_is_silent() {
+    let silent = name_server(|_, _| Answer::Silence).await;
+    let lame = name_server(|_, _| Answer::Code(ResponseCode::ServFail)).await;
+    let able = name_server(|host, _| match host {
+        "a.example.com" => Answer::Code(ResponseCode::ServFail),
+        _ => addresses(&[]),
+    })
+    .await;
+    for (other, ours) in [(&lame, true), (&able, false)] {
+        for egress in [with_two(&silent, other), with_two(other, &silent)] {
+            let failure = failure(post(&egress, &url("https://a.example.com/")).await);
+            assert_eq!(failure.ours, ours, "{failure:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_family_that_is_never_answered_costs_a_moment() {
+    let address = peer(|stream, _| answer_all(stream)).await;
+    let dns = name_server(|host, _| {
+        let good = || Box::new(addresses(&["127.0.0.1"]));
+        match host {
+            "silent6.example.com" => Answer::ByFamily(good(), Box::new(Answer::Silence)),
+            _ => Answer::ByFamily(Box::new(Answer::Silence), Box::new(addresses(&["fd00::1"]))),
+        }
+    })
+    .await;
+    let egress = egress(None, Some(dns.address));
+    let to = |host: &str| url(format!("http://{host}.example.com:{}/", address.port()));
+    let begun = std::time::Instant::now();
+    let exchange = post(&egress, &to("silent6")).await;
+    assert!(exchange.timings.dns_ms.unwrap() < 1000, "{exchange:?}");
+    assert_eq!(response(exchange).status, 200);
+    // What came alone is vetted like a whole answer.
+    assert_eq!(
+        failure(post(&egress, &to("silent4")).await).reason,
+        Reason::BlockedAddress
+    );
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn who_joins_a_look_up_has_a_time_of_its_own() {
+    let address = peer(|stream, _| answer_all(stream)).await;
+    // The first two seconds' queries are lost; those of a second look-up are answered.
+    let dns = name_server(|host, before| match (host, before) {
+        ("a.example.com", 0..4) => Answer::Silence,
+        _ => addresses(&["127.0.0.1"]),
+    })
+    .await;
+    let egress = egress(None, Some(dns.address));
+    let url = url(format!("http://a.example.com:{}/", address.port()));
+    let first = async {
+        let connections = Connections::default();
+        post_with(
+            &egress,
+            &connections,
+            &url,
+            Bytes::new(),
+            Duration::from_secs(6),
+        )
+        .await
+    };
+    let joins = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        post(&egress, &url).await
+    };
+    let (first, joined) = tokio::join!(first, joins);
+    assert_eq!(failure(first).reason, Reason::DnsTimeout);
+    assert_eq!(response(joined).status, 200);
+}
+
+#[tokio::test]
+async fn a_burst_for_one_name_asks_once_and_a_refusal_is_asked_again_once() {
+    let address = peer(|stream, _| answer_all(stream)).await;
+    let dns = name_server(|host, before| match (host, before) {
+        ("busy.example.com", 0) => Answer::Code(ResponseCode::Refused),
+        _ => addresses(&["127.0.0.1"]),
+    })
+    .await;
+    let egress = egress(None, Some(dns.address));
+    let to = |host: &str| url(format!("http://{host}.example.com:{}/", address.port()));
+    assert_eq!(response(post(&egress, &to("busy")).await).status, 200);
+    let before = dns.queries.load(SeqCst);
+    let burst = to("burst");
+    let all = futures_util::future::join_all((0..50).map(|_| post(&egress, &burst))).await;
+    for exchange in all {
+        assert_eq!(response(exchange).status, 200);
+    }
+    let asked = dns.queries.load(SeqCst) - before;
+    assert!(asked < 10, "{asked} queries");
 }
 
 /// No script of `hostile`: all names that take TCP share one connection to the name server, and would wait

@@ -72,7 +72,7 @@ pub(super) const KEYS: &[Key] = &[
     key("allow_cidr", Kind::List, "CIDR", "Addresses allowed in spite of the SSRF rules"),
     key("allow_http", Kind::Switch, "BOOL", "Allow receivers without TLS"),
     key("ca_file", Kind::One, "PEM", "Certificates to trust beside the system's"),
-    key("dns_server", Kind::One, "IP:PORT", "Name server to ask instead of the system's"),
+    key("dns_server", Kind::List, "IP:PORT", "Name servers to ask instead of the system's, in order"),
     key("catalog", Kind::One, "FILE", "Event types to use instead of the compiled-in ones"),
     key("header_prefix", Kind::One, "PREFIX", "What the signature headers start with"),
     key("user_agent", Kind::One, "TEXT", "The User-Agent of every delivery"),

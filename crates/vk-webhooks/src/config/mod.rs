@@ -55,7 +55,7 @@ pub(crate) struct Settings {
     pub(crate) allow_cidr: Vec<IpNet>,
     pub(crate) allow_http: bool,
     pub(crate) ca_file: Option<PathBuf>,
-    pub(crate) dns_server: Option<SocketAddr>,
+    pub(crate) dns_server: Vec<SocketAddr>,
     pub(crate) catalog: Option<PathBuf>,
     pub(crate) brand: Brand,
     pub(crate) log_level: String,
@@ -173,9 +173,9 @@ fn settings(layers: &Layers) -> Result<Settings, ConfigError> {
         )?,
         allow_http: layers.boolean("allow_http")?,
         ca_file: layers.optional("ca_file", "the path of a PEM file", value::path)?,
-        dns_server: layers.optional(
+        dns_server: layers.list(
             "dns_server",
-            "the address and port of a name server, such as 10.0.0.2:53",
+            "addresses and ports of name servers, such as 10.0.0.2:53",
             |text| text.parse().ok(),
         )?,
         catalog: layers.optional("catalog", "the path of a JSON file", value::path)?,

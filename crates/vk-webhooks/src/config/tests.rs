@@ -61,7 +61,7 @@ fn the_defaults_file_has_every_key_and_no_other_and_means_the_contract() {
     let strict = settings.allow_cidr.is_empty()
         && !settings.allow_http
         && settings.ca_file.is_none()
-        && settings.dns_server.is_none();
+        && settings.dns_server.is_empty();
     assert!(strict, "nothing is loosened by default");
 }
 

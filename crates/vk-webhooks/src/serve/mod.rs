@@ -362,7 +362,8 @@ fn egress_options(settings: &Settings, policy: &Policy) -> Result<EgressOptions>
     let options = EgressOptions {
         policy: policy.clone(),
         extra_roots_pem,
-        dns_server: settings.dns_server,
+        dns_server: settings.dns_server.first().copied(),
+        further_dns_servers: settings.dns_server.iter().skip(1).copied().collect(),
         ..EgressOptions::default()
     };
     for sentence in options.relaxations() {
