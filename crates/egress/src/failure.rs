@@ -231,7 +231,12 @@ fn http_meaning(error: Option<&hyper::Error>, gauge: &Gauge) -> (Reason, String)
         return (Reason::HeadersTooLarge, TOO_LARGE.to_owned());
     }
     if io_error.is_some() {
-        let what = "the connection was reset before the response";
+        let what = match gauge.certificate_asked() {
+            true => {
+                "it asked for a client certificate, which is not sent, and reset the connection before the response"
+            }
+            false => "the connection was reset before the response",
+        };
         return (Reason::ConnectionReset, what.to_owned());
     }
     if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
@@ -244,6 +249,9 @@ fn http_meaning(error: Option<&hyper::Error>, gauge: &Gauge) -> (Reason, String)
 fn closed(gauge: &Gauge) -> (Reason, String) {
     let what = match gauge.answered() {
         true => "the connection was closed in the middle of the response's head",
+        false if gauge.certificate_asked() => {
+            "it asked for a client certificate, which is not sent, and closed the connection before the response"
+        }
         false => "the connection was closed before the response",
     };
     (Reason::ConnectionClosed, what.to_owned())
