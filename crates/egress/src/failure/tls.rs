@@ -102,6 +102,8 @@ fn alert_meaning(alert: AlertDescription, asked: bool) -> String {
     let name = alert_name(alert);
     let refused = format!("it refused the TLS handshake (alert {name})");
     match alert {
+        // GnuTLS says so in TLS 1.2 of the empty list of certificates.
+        Alert::DecodeError if asked => format!("{CLIENT_CERTIFICATE} (alert {name})"),
         // What is wrong with the bytes, and not with what they say.
         Alert::BadRecordMac
         | Alert::DecryptionFailed
@@ -232,6 +234,8 @@ mod tests {
             (0x30, true, "demands a client certificate"),
             (0x31, false, "does not let us in"),
             (0x31, true, "demands a client certificate"),
+            (0x32, true, "demands a client certificate"),
+            (0x32, false, "could not read"),
             (0x33, true, "could not read"),
             (0x46, false, "neither TLS 1.2 nor TLS 1.3"),
             (0x47, false, "no cipher"),

@@ -193,7 +193,11 @@ impl<'a> Certificate<'a> {
             "1.2.840.113549.1.1.1" => match info.parsed() {
                 Ok(PublicKey::RSA(key)) => {
                     let bits = bits(key.modulus);
-                    (bits < 2048).then(|| format!("an RSA key of {bits} bits"))
+                    let shown = match bits {
+                        1000.. => format!("{},{:03}", bits / 1000, bits % 1000),
+                        _ => bits.to_string(),
+                    };
+                    (bits < 2048).then(|| format!("an RSA key of {shown} bits"))
                 }
                 _ => None,
             },

@@ -107,7 +107,7 @@ fn certificates() -> Vec<Script> {
             "cert-rsa-1024",
             "its issuer signed it with an RSA key of 1,024 bits",
             Flaw::Rsa1024,
-            "the authority \"Weak Intermediate\" has an RSA key of 1024 bits",
+            "the authority \"Weak Intermediate\" has an RSA key of 1,024 bits",
         ),
         (
             "cert-sha-1",
@@ -265,7 +265,7 @@ fn twisted() -> Vec<Script> {
             "its own key is an RSA key of 1,024 bits (in TLS 1.2)",
             Flaw::OwnRsa1024,
             Twist::Tls12,
-            Expect::fail(TlsCertificate).tells("has an RSA key of 1024 bits"),
+            Expect::fail(TlsCertificate).tells("has an RSA key of 1,024 bits"),
         ),
         (
             "tls-client-certificate-1-2",
