@@ -233,10 +233,18 @@ impl<'a> Answer<'a> {
 mod tests {
     use super::*;
 
+    /// Status, headers, body, and what is recognized.
+    type Case = (
+        u16,
+        &'static [(&'static str, &'static str)],
+        &'static str,
+        Option<Hint>,
+    );
+
     /// The texts are what the named servers sent.
     #[test]
     fn known_answers_are_recognized() {
-        let cases: [(u16, &[(&str, &str)], &str, Option<Hint>); 40] = [
+        let cases: [Case; 40] = [
             (
                 400,
                 &[("server", "nginx")],
