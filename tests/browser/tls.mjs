@@ -6,10 +6,11 @@ import { assert, folder, serve, until } from "./rig.mjs";
 import { click, enter, follow, linkClicked, person, press, team } from "./people.mjs";
 
 const WRONG = {
-  "cert-expired": ["its certificate expired at 2020-02-03T00:00:00", "renew it, and see that renewing restarts the server"],
-  "cert-wrong-name": ["its certificate is not valid for this host name, but for other.example.com, *.elsewhere.example", "set the URL to a name that it has"],
-  "cert-self-signed": ["its certificate is self-signed", "get one from a public authority"],
-  "cert-incomplete-chain": ["let the server send its full chain", "fullchain.pem, not cert.pem"],
+  "cert-expired": ['its certificate "a receiver" expired at 2020-02-03T00:00:00', "renew it, and see that the server loads the new one"],
+  "cert-expired-intermediate": ['the intermediate certificate "Test Intermediate" that it sends expired at 2021-03-04', "let the server send the one"],
+  "cert-wrong-name": ["its certificate is not valid for this host name, but for other.example.com, *.elsewhere.example", "serve one that has the host of the endpoint's URL"],
+  "cert-self-signed": ['its certificate "a receiver" is self-signed', "use one from a public certificate authority"],
+  "cert-incomplete-chain": ['the certificate of its issuer "Test Intermediate" was not sent', "fullchain.pem, not cert.pem"],
 };
 
 /** Receivers that misbehave as these scripts say. */
@@ -53,7 +54,7 @@ export const tls = {
     await click(one, "cert-expired");
     await click(one, "Send test event");
     await press(one, "Send test event");
-    await one.page.locator("#test-result", { hasText: "its certificate expired at 2020-02-03" }).waitFor();
+    await one.page.locator("#test-result", { hasText: 'its certificate "a receiver" expired at 2020-02-03' }).waitFor();
     await one.page.getByRole("link", { name: "See what to do about it" }).waitFor();
     await one.fine("certificates that are wrong");
     await one.close();

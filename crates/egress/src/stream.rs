@@ -51,6 +51,8 @@ pub(crate) struct Gauge {
     overrun: AtomicBool,
     /// Whether the exchange has come to its end.
     over: AtomicBool,
+    /// Whether the handshake asked for a client certificate, until an exchange has gone well without.
+    certificate_asked: AtomicBool,
 }
 
 impl fmt::Debug for Gauge {
@@ -111,6 +113,17 @@ impl Gauge {
     /// The exchange has come to its end: there is a response.
     pub(crate) fn end(&self) {
         self.over.store(true, Relaxed);
+        self.certificate_asked.store(false, Relaxed);
+    }
+
+    /// The handshake asked for a client certificate.
+    pub(crate) fn note_certificate_asked(&self) {
+        self.certificate_asked.store(true, Relaxed);
+    }
+
+    /// Whether the handshake asked for a client certificate, and no exchange has gone well without.
+    pub(crate) fn certificate_asked(&self) -> bool {
+        self.certificate_asked.load(Relaxed)
     }
 
     /// The response's head is complete: what comes now is its body.

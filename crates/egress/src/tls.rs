@@ -1,95 +1,27 @@
 //! Hides whom we trust and how a handshake is made.
 
+mod certificate;
+mod finding;
+mod roots;
+
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
+use rustls::client::{ClientConfig, ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use tokio_rustls::TlsConnector;
-use tracing::warn;
+use tokio_rustls::client::TlsStream;
 
+use crate::stream::{Gauge, Socket};
 use crate::transport::EgressError;
-
-/// TLS 1.2 and 1.3 with the system's roots and `extra_roots_pem`.
-///
-/// Sessions are never resumed: a resumed handshake shows no certificate, so each new connection
-/// verifies the receiver's certificate anew, and two endpoints can share no ticket. Connections are
-/// kept alive, so a full handshake is rare.
-pub(crate) fn connector(extra_roots_pem: Option<&[u8]>) -> Result<TlsConnector, EgressError> {
-    let roots = roots(extra_roots_pem)?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let cannot = |error: &dyn fmt::Display| EgressError(format!("TLS cannot be set up: {error}."));
-    let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|error| cannot(&error))?;
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| cannot(&error))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Explaining(webpki)))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.resumption = Resumption::disabled();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn roots(extra_pem: Option<&[u8]>) -> Result<RootCertStore, EgressError> {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        warn!(%error, "a trust root of the system cannot be read");
-    }
-    let (_, unusable) = roots.add_parsable_certificates(native.certs);
-    if unusable > 0 {
-        warn!(
-            unusable,
-            "trust roots of the system were left out because they cannot be parsed"
-        );
-    }
-    let native_count = roots.len();
-    if let Some(pem) = extra_pem {
-        add_pem(&mut roots, pem)?;
-    }
-    if native_count == 0 {
-        const MISSING: &str = "The system has no trust roots: install the package \
-                               \"ca-certificates\", or set SSL_CERT_FILE to a PEM file";
-        if roots.is_empty() {
-            return Err(EgressError(format!("{MISSING}.")));
-        }
-        warn!("{MISSING}. Only receivers under the extra trust roots (--ca-file) can be reached");
-    }
-    Ok(roots)
-}
-
-fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), EgressError> {
-    let before = roots.len();
-    for (at, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
-        let number = at + 1;
-        let certificate = certificate.map_err(|error| {
-            EgressError(format!(
-                "Certificate {number} of the extra trust roots (--ca-file) is not valid PEM: {error}."
-            ))
-        })?;
-        roots.add(certificate).map_err(|error| {
-            EgressError(format!(
-                "Certificate {number} of the extra trust roots (--ca-file) cannot be used as a \
-                 trust root: {error}."
-            ))
-        })?;
-    }
-    if roots.len() == before {
-        return Err(EgressError(
-            "The extra trust roots (--ca-file) hold no certificate; expected PEM with \
-             \"-----BEGIN CERTIFICATE-----\"."
-                .to_owned(),
-        ));
-    }
-    Ok(())
-}
+use certificate::Certificate;
+use finding::Shown;
+use roots::Trusted;
 
 /// How many certificates may come beside the receiver's own: as many as a path to a root may have.
 ///
@@ -97,46 +29,217 @@ fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), EgressError> {
 /// well chosen, would hold a worker thread for seconds, and no deadline can interrupt it.
 const INTERMEDIATES_MAX: usize = 6;
 
-/// Why the receiver's certificate leads to none of our trust roots. Carried inside the handshake's
-/// error, because only the verifier sees the certificates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Untrusted {
-    /// The certificate vouches for itself.
-    SelfSigned,
-    /// The receiver sent its own certificate only, and no root issued it.
-    Alone,
-    /// The receiver sent a chain, and no root is at its end.
-    UnknownAuthority,
-    /// The receiver sent more certificates than are looked at.
-    TooMany,
+/// Makes handshakes: TLS 1.2 and 1.3 with the system's roots and the operator's extra ones.
+///
+/// Sessions are never resumed: a resumed handshake shows no certificate, so each new connection
+/// verifies the receiver's certificate anew, and two endpoints can share no ticket. Connections are
+/// kept alive, so a full handshake is rare.
+pub(crate) struct Tls {
+    config: ClientConfig,
+    trust: Arc<Trust>,
 }
 
-impl fmt::Display for Untrusted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SelfSigned => "the certificate is self-signed",
-            Self::Alone => "no trust root issued the certificate, and no other was sent",
-            Self::UnknownAuthority => "no trust root is at the end of the chain",
-            Self::TooMany => "more certificates were sent than are looked at",
+/// Why a handshake failed.
+#[derive(Debug)]
+pub(crate) struct HandshakeError {
+    pub(crate) error: io::Error,
+    /// What is wrong with the receiver's certificate, in words for the customer, where it is that.
+    pub(crate) certificate: Option<String>,
+}
+
+impl Tls {
+    /// # Errors
+    /// The trust roots cannot be used; the sentence says what to do.
+    pub(crate) fn new(extra_roots_pem: Option<&[u8]>) -> Result<Self, EgressError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let cannot =
+            |error: &dyn fmt::Display| EgressError(format!("TLS cannot be set up: {error}."));
+        let trusted = roots::trusted(extra_roots_pem)?;
+        // webpki wants at least one authority. Where there is none, single certificates are all we trust.
+        let authorities = match trusted.authorities.is_empty() {
+            true => None,
+            false => {
+                let roots = trusted.authorities.clone();
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
+                Some(verifier.build().map_err(|error| cannot(&error))?)
+            }
+        };
+        let trust = Arc::new(Trust {
+            authorities,
+            provider: provider.clone(),
+            trusted,
+        });
+        let said = Arc::new(OnceLock::new());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| cannot(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Verifier::new(&trust, &said))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Self { config, trust })
+    }
+
+    /// Makes a handshake with `name` over `socket`. It has a configuration of its own, which notes
+    /// what is wrong with the certificate, and in `gauge` whether the server asked for one of ours.
+    pub(crate) async fn connect(
+        &self,
+        name: ServerName<'static>,
+        socket: Socket,
+        gauge: &Arc<Gauge>,
+    ) -> Result<TlsStream<Socket>, HandshakeError> {
+        let said = Arc::new(OnceLock::new());
+        let mut config = self.config.clone();
+        let verifier = Verifier::new(&self.trust, &said);
+        config.dangerous().set_certificate_verifier(verifier);
+        config.client_auth_cert_resolver = Arc::new(NoCertificate(gauge.clone()));
+        let connector = TlsConnector::from(Arc::new(config));
+        let connected = connector.connect(name, socket).await;
+        connected.map_err(|error| HandshakeError {
+            error,
+            certificate: said.get().cloned(),
         })
     }
 }
 
-impl std::error::Error for Untrusted {}
+/// Has no certificate of ours to show, and notes that one was asked for.
+#[derive(Debug)]
+struct NoCertificate(Arc<Gauge>);
 
-impl From<Untrusted> for rustls::Error {
-    fn from(untrusted: Untrusted) -> Self {
-        CertificateError::Other(OtherError(Arc::new(untrusted))).into()
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.note_certificate_asked();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 
-/// The ordinary verifier. It decides alone, but is not asked about more certificates than it can
-/// go through at once; where it says no for want of a trusted issuer, the error is exchanged for
-/// one that tells the customer what is missing.
-#[derive(Debug)]
-struct Explaining(Arc<WebPkiServerVerifier>);
+/// The receiver sent more certificates than are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more certificates were sent than are looked at")]
+pub(crate) struct TooMany;
 
-impl ServerCertVerifier for Explaining {
+/// Whom we trust, and by which rules.
+#[derive(Debug)]
+struct Trust {
+    trusted: Trusted,
+    /// The ordinary verifier, where there is any authority.
+    authorities: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+}
+
+impl Trust {
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if others.len() > INTERMEDIATES_MAX {
+            return Err(CertificateError::Other(OtherError(Arc::new(TooMany))).into());
+        }
+        if self.trusted.pinned.iter().any(|pinned| pinned == leaf) {
+            return verify_pinned(leaf, name, now);
+        }
+        match &self.authorities {
+            Some(verifier) => verifier.verify_server_cert(leaf, others, name, ocsp_response, now),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        }
+    }
+
+    /// What is wrong with the certificates, for the customer.
+    fn told(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+        error: &rustls::Error,
+    ) -> Option<String> {
+        let rustls::Error::InvalidCertificate(error) = error else {
+            return None;
+        };
+        let roots = &self.trusted.authorities.roots;
+        let roots: Vec<&[u8]> = roots.iter().map(|root| root.subject.as_ref()).collect();
+        let shown = Shown {
+            leaf,
+            others,
+            name,
+            roots: &roots,
+            now,
+        };
+        finding::told(&shown, error)
+    }
+}
+
+/// A certificate that the operator trusts for itself: no authority need have issued it, but its
+/// names, its time and its purpose hold. That the receiver has its key the handshake shows.
+fn verify_pinned(
+    leaf: &CertificateDer<'_>,
+    name: &ServerName<'_>,
+    now: UnixTime,
+) -> Result<ServerCertVerified, rustls::Error> {
+    let certificate = Certificate::read(leaf).ok_or(CertificateError::BadEncoding)?;
+    let time = |seconds: i64| {
+        let seconds = u64::try_from(seconds).unwrap_or(0);
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+    };
+    if !certificate.is_valid_at(now) {
+        return Err(match certificate.not_before() > certificate::seconds(now) {
+            true => CertificateError::NotValidYetContext {
+                time: now,
+                not_before: time(certificate.not_before()),
+            },
+            false => CertificateError::ExpiredContext {
+                time: now,
+                not_after: time(certificate.not_after()),
+            },
+        }
+        .into());
+    }
+    if !certificate.is_for_servers() {
+        return Err(CertificateError::InvalidPurpose.into());
+    }
+    rustls::client::verify_server_name(&rustls::server::ParsedCertificate::try_from(leaf)?, name)?;
+    Ok(ServerCertVerified::assertion())
+}
+
+/// Verifies the certificates of one handshake, and notes what is wrong with them.
+#[derive(Debug)]
+struct Verifier {
+    trust: Arc<Trust>,
+    said: Arc<OnceLock<String>>,
+}
+
+impl Verifier {
+    fn new(trust: &Arc<Trust>, said: &Arc<OnceLock<String>>) -> Arc<Self> {
+        Arc::new(Self {
+            trust: trust.clone(),
+            said: said.clone(),
+        })
+    }
+
+    /// Notes what is wrong with the receiver's key, where a signature of the handshake does not hold.
+    fn noted(
+        &self,
+        verified: Result<HandshakeSignatureValid, rustls::Error>,
+        leaf: &CertificateDer<'_>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if verified.is_err() {
+            // There is one note at most.
+            let _ = self.said.set(finding::of_handshake(leaf));
+        }
+        verified
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -145,12 +248,16 @@ impl ServerCertVerifier for Explaining {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if intermediates.len() > INTERMEDIATES_MAX {
-            return Err(Untrusted::TooMany.into());
+        let trust = &self.trust;
+        let verified = trust.verify(end_entity, intermediates, server_name, ocsp_response, now);
+        if let Err(error) = &verified
+            && intermediates.len() <= INTERMEDIATES_MAX
+            && let Some(told) = trust.told(end_entity, intermediates, server_name, now, error)
+        {
+            // There is one note at most.
+            let _ = self.said.set(told);
         }
-        self.0
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            .map_err(|error| explained(error, end_entity, intermediates))
+        verified
     }
 
     fn verify_tls12_signature(
@@ -159,7 +266,9 @@ impl ServerCertVerifier for Explaining {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        let algorithms = &self.trust.provider.signature_verification_algorithms;
+        let verified = rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms);
+        self.noted(verified, cert)
     }
 
     fn verify_tls13_signature(
@@ -168,60 +277,15 @@ impl ServerCertVerifier for Explaining {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        let algorithms = &self.trust.provider.signature_verification_algorithms;
+        let verified = rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms);
+        self.noted(verified, cert)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-fn explained(
-    error: rustls::Error,
-    end_entity: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-) -> rustls::Error {
-    let rustls::Error::InvalidCertificate(
-        CertificateError::UnknownIssuer | CertificateError::Other(_),
-    ) = &error
-    else {
-        return error;
-    };
-    let Ok(parsed) = webpki::EndEntityCert::try_from(end_entity) else {
-        return error;
-    };
-    let untrusted = if parsed.issuer() == parsed.subject() {
-        Untrusted::SelfSigned
-    } else if error != CertificateError::UnknownIssuer.into() {
-        return error;
-    } else if intermediates.is_empty() {
-        Untrusted::Alone
-    } else {
-        Untrusted::UnknownAuthority
-    };
-    untrusted.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn extra_roots_that_are_no_roots_are_refused_with_what_is_wrong() {
-        for (pem, part) in [
-            ("", "hold no certificate"),
-            ("hello", "hold no certificate"),
-            (
-                "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n",
-                "not valid PEM",
-            ),
-            (
-                "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
-                "trust root",
-            ),
-        ] {
-            let error = add_pem(&mut RootCertStore::empty(), pem.as_bytes()).unwrap_err();
-            assert!(error.0.contains(part), "{pem:?}: {error}");
-        }
+        let provider = &self.trust.provider;
+        provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

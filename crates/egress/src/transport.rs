@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
 use crate::connect::{Dialer, Tcp};
 use crate::connection::Connection;
@@ -20,7 +19,7 @@ use crate::progress::{Progress, millis_since};
 use crate::receiver_url::{Host, ReceiverUrl};
 use crate::resolver::{NameServers, ResolveError, Resolver};
 use crate::stream::{Gauge, Socket, Wire};
-use crate::tls;
+use crate::tls::Tls;
 use crate::vet::{Blocked, Vetted, vet};
 use crate::watch::{closing_idle_ones, unless_lost};
 
@@ -101,7 +100,7 @@ pub struct Egress {
     policy: Policy,
     resolver: Arc<dyn Resolver>,
     dialer: Arc<dyn Dialer>,
-    tls: TlsConnector,
+    tls: Tls,
     /// Places for idle connections, shared by all endpoints.
     idle_places: Arc<Semaphore>,
 }
@@ -142,7 +141,7 @@ impl Egress {
         dialer: Arc<dyn Dialer>,
     ) -> Result<Self, EgressError> {
         Ok(Self {
-            tls: tls::connector(options.extra_roots_pem.as_deref())?,
+            tls: Tls::new(options.extra_roots_pem.as_deref())?,
             policy: options.policy,
             resolver,
             dialer,
@@ -352,9 +351,11 @@ impl Egress {
         let wire = if url.is_encrypted() {
             progress.phase = Phase::Handshake;
             let clock = Instant::now();
-            let encrypted = self.tls.connect(url.server_name().clone(), socket).await;
+            let name = url.server_name().clone();
+            let encrypted = self.tls.connect(name, socket, &gauge).await;
             timings.tls_ms = Some(millis_since(clock));
-            let encrypted = encrypted.map_err(|error| failure::unencryptable(url, &error))?;
+            let encrypted =
+                encrypted.map_err(|error| failure::unencryptable(url, &error, &gauge))?;
             Wire::Tls(Box::new(encrypted))
         } else {
             Wire::Plain(socket)

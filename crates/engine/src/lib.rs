@@ -10,7 +10,8 @@
 //! - `publish`: match, commit, offer; [`Hand`] and `changes`: what is changed by hand; `to_the_end`:
 //!   neither is left half done;
 //! - `lane`: one endpoint's deliveries, in order and in bounded memory; `capacity`: what lanes share;
-//! - `sender`: one attempt, `guarded` against its own panics; `recorder`: many outcomes in one commit; `counts`: what they come to;
+//! - `sender`: one attempt, `guarded` against its own panics; `meaning`: what is told of its status;
+//!   `recorder`: many outcomes in one commit; `counts`: what they come to;
 //! - `puller`: reading from the store what is due; `wakeups`: the one timer;
 //! - `metrics`: what is counted; `pages`: what the settings pages ask for beyond the API's verbs.
 
@@ -22,6 +23,7 @@ mod guarded;
 mod hand;
 mod house;
 mod lane;
+mod meaning;
 mod metrics;
 mod pages;
 mod publish;

@@ -19,6 +19,7 @@ use uuid::fmt::Hyphenated;
 use crate::guarded::guarded;
 use crate::house::House;
 use crate::lane::{Lane, Target};
+use crate::meaning::status_sentence;
 
 /// An attempt that ended and is to be recorded.
 pub(crate) struct Settled {
@@ -172,7 +173,7 @@ fn describe(number: u32, started_at: Timestamp, took_ms: u128, exchange: Exchang
     let (outcome, reason, detail, response) = match exchange.result {
         Ok(response) => {
             let (outcome, reason) = judge_status(response.status);
-            let detail = reason.map(|_| status_sentence(response.status));
+            let detail = reason.map(|_| status_sentence(&response));
             (outcome, reason, detail, Some(response))
         }
         Err(failure) => (
@@ -201,31 +202,6 @@ fn describe(number: u32, started_at: Timestamp, took_ms: u128, exchange: Exchang
         response_body: had_response.then_some(body),
         timings: exchange.timings,
     }
-}
-
-/// What a status that is not 2xx means for the delivery, for the receiver's developer.
-fn status_sentence(status: u16) -> String {
-    let name = http::StatusCode::from_u16(status)
-        .ok()
-        .and_then(|code| code.canonical_reason())
-        .map_or_else(String::new, |name| format!(" {name}"));
-    let meaning = match status {
-        300..=399 => {
-            "redirects are never followed. Set the endpoint's URL to where it should go instead"
-        }
-        429 | 500..=599 => "this may pass, so the delivery is retried on schedule",
-        401 | 403 => {
-            "the receiver refused this delivery for good, so it is not retried. Often its secret \
-             is wrong or it does not verify the raw body: the signature debugger of the settings \
-             pages tells which. Fix the receiver, then retry the delivery by hand"
-        }
-        400..=499 => {
-            "the receiver refused this delivery for good, so it is not retried. Fix the receiver, \
-             then retry the delivery by hand"
-        }
-        _ => "only a 2xx acknowledges a delivery, so it is retried on schedule",
-    };
-    format!("The receiver answered {status}{name}: {meaning}.")
 }
 
 /// The names of a delivery's headers, made once from the brand.

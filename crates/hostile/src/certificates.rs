@@ -1,12 +1,16 @@
 //! Hides how certificates are made: an authority, and leaves that are wrong in one way each.
 
+mod chains;
+
 use std::sync::Arc;
 
 use anyhow::Result;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, NameConstraints,
-    PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, NameConstraints,
+    PKCS_RSA_SHA256, PublicKeyData, SanType, SignatureAlgorithm, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -77,6 +81,38 @@ pub enum Flaw {
     Rsa2048,
     /// Its issuer signs over SHA-1.
     Sha1,
+    /// It is of X.509 version 1.
+    Version1,
+    /// It vouches for itself, and says that it is an authority's, as `openssl req -x509` makes them.
+    SelfSignedAuthority,
+    /// It vouches for itself, and is too old.
+    SelfSignedExpired,
+    /// The certificate of the authority between it and the root is too old.
+    ExpiredIntermediate,
+    /// The certificate of the authority between it and the root is too young.
+    EarlyIntermediate,
+    /// It is sent twice, and its issuer's is not.
+    Twice,
+    /// The root is sent, and what is between is not.
+    RootInstead,
+    /// Its issuer's is not sent, but another authority's.
+    OtherIntermediate,
+    /// What is sent as its issuer's has the name, and another key.
+    OtherKey,
+    /// The upper one of two authorities between it and the root is not sent.
+    Gap,
+    /// Its issuer is no authority.
+    NoAuthority,
+    /// One authority more is between it and the root than may be.
+    TooLong,
+    /// Its issuer may not issue for its name.
+    Forbidden,
+    /// It has an extension that must be understood, and that nobody knows.
+    UnknownExtension,
+    /// Its names have one label less than the host has.
+    Shallow,
+    /// It has an address as a DNS name, and no other name.
+    AddressAsName,
 }
 
 /// A certificate with those that are sent beside it, and what signs with its key.
@@ -102,6 +138,12 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// The PEM of a certificate: what `--ca-file` wants where it is trusted for itself.
+    pub fn pem_of(certificate: &CertificateDer<'_>) -> String {
+        let base64 = BASE64.encode(certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+    }
+
     /// A certificate with this flaw.
     ///
     /// # Errors
@@ -119,7 +161,9 @@ impl Authority {
         let certificates = match flaw {
             Flaw::Absent => vec![],
             Flaw::Garbage => vec![CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])],
-            Flaw::SelfSigned => vec![params.self_signed(&key)?.der().clone()],
+            Flaw::SelfSigned | Flaw::SelfSignedAuthority | Flaw::SelfSignedExpired => {
+                vec![params.self_signed(&key)?.der().clone()]
+            }
             Flaw::UnknownAuthority => {
                 let root = named("Somebody Else's Root");
                 let other = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;
@@ -156,7 +200,10 @@ impl Authority {
                 let others = (0..others).map(|n| named(&format!("Company {n}")));
                 with_others(signed(&params, &key, &self.issuer)?, others)?
             }
-            _ => vec![signed(&params, &key, &self.issuer)?],
+            _ => match self.chain_of_others(flaw, &params, &key)? {
+                Some(certificates) => certificates,
+                None => vec![signed(&params, &key, &self.issuer)?],
+            },
         };
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         Ok((certificates, signing(key)?))
@@ -285,6 +332,7 @@ impl Fixed {
             Flaw::Rsa1024 => Some(fixed!("rsa-1024")),
             Flaw::Rsa2048 => Some(fixed!("rsa-2048")),
             Flaw::Sha1 => Some(fixed!("sha-1")),
+            Flaw::Version1 => Some(fixed!("version-1")),
             _ => None,
         }
     }
@@ -316,6 +364,8 @@ fn leaf(flaw: Flaw) -> Result<CertificateParams> {
             "*.elsewhere.example".to_owned(),
         ],
         Flaw::NoName => vec![],
+        Flaw::Shallow => vec!["*.example.com".to_owned()],
+        Flaw::AddressAsName => vec![],
         Flaw::Constrained => NAMES
             .map(str::to_owned)
             .into_iter()
@@ -333,10 +383,22 @@ fn leaf(flaw: Flaw) -> Result<CertificateParams> {
         .distinguished_name
         .push(DnType::CommonName, common_name);
     match flaw {
-        Flaw::Expired => params.not_after = date_time_ymd(2020, 2, 3),
+        Flaw::Expired | Flaw::SelfSignedExpired => params.not_after = date_time_ymd(2020, 2, 3),
         Flaw::NotYetValid => params.not_before = date_time_ymd(2999, 2, 3),
         Flaw::ClientOnly => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth],
-        Flaw::AnAuthoritys => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+        Flaw::AddressAsName => {
+            let name = SanType::DnsName("127.0.0.1".try_into()?);
+            params.subject_alt_names.push(name);
+        }
+        Flaw::UnknownExtension => {
+            let mut extension =
+                CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions.push(extension);
+        }
+        Flaw::AnAuthoritys | Flaw::SelfSignedAuthority => {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)
+        }
         _ => {}
     }
     Ok(params)

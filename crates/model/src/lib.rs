@@ -8,7 +8,8 @@
 //!   [`event`]: from a publisher's bytes, read with care (`json`), to an accepted fact;
 //! - [`team`] and [`key`]: who may do what, and how much of it ([`rate`]);
 //! - [`endpoint`]: where deliveries go, for which events, signed with which secrets;
-//! - [`attempt`]: one HTTP try and why it failed; [`retry`]: what follows from it;
+//! - [`attempt`]: one HTTP try and why it failed; [`retry`]: what follows from it; [`hint`]: what a response gives
+//!   away about who answered;
 //! - [`health`]: what a row of failures says about an endpoint; [`tally`]: what an hour of attempts came to;
 //! - [`delivery`]: one event owed to one endpoint, and its status;
 //! - [`brand`]: the names a receiver sees; [`audit`]: who changed what by hand.
@@ -21,6 +22,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod health;
+pub mod hint;
 pub mod id;
 mod json;
 pub mod key;

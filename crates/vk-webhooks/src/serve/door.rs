@@ -180,7 +180,13 @@ async fn serve_queue(listener: Listener, lines: Arc<Lines>, api: Api) {
     for (stream, peer) in queued(listener) {
         // Connections that are idle give their places back now.
         let member = lines.admit(lines.next_free_place().await);
-        connections.spawn(converse(stream, api.at(peer.ip()), &lines, member, &graceful));
+        connections.spawn(converse(
+            stream,
+            api.at(peer.ip()),
+            &lines,
+            member,
+            &graceful,
+        ));
     }
     // Who sends nothing is not waited for.
     if tokio::time::timeout(QUEUED_WITHIN, connections.join_all())

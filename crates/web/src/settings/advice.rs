@@ -1,4 +1,6 @@
-//! Hides what somebody is told to do about each way an attempt can fail.
+//! Hides what somebody is told to do about each way an attempt can fail; `answers` goes by what a response shows.
+
+mod answers;
 
 use model::attempt::{Attempt, Reason};
 
@@ -12,11 +14,32 @@ pub(super) struct Advice {
     pub(super) debugger: bool,
 }
 
-/// What to do about a failed attempt; none where it did not fail.
-pub(super) fn advice(attempt: &Attempt) -> Option<Advice> {
-    let reason = attempt.reason?;
+impl Advice {
+    fn new(heading: &'static str, steps: &[&str], debugger: bool) -> Self {
+        Self {
+            heading,
+            steps: steps.iter().map(|step| Prose::of(step)).collect(),
+            debugger,
+        }
+    }
+}
+
+/// What came before an attempt, where that changes what is to be said of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    /// Whether an earlier delivery reached the endpoint.
+    pub(super) delivered: bool,
+}
+
+/// What to do about an attempt; none where nothing is to be done. `url` is where it went, where that is
+/// known.
+pub(super) fn advice(attempt: &Attempt, url: Option<&str>, before: Before) -> Option<Advice> {
+    let Some(reason) = attempt.reason else {
+        return answers::of_success(attempt, before);
+    };
     let (heading, steps): (_, &[&'static str]) = match reason {
-        Reason::HttpStatus => return Some(status_advice(attempt.status_code.unwrap_or(0))),
+        Reason::HttpStatus => return Some(answers::of_status(attempt, before)),
+        Reason::Redirect => return Some(answers::of_redirect(attempt, url)),
         Reason::DnsNotFound => (
             "The host name does not exist",
             &[
@@ -56,7 +79,7 @@ pub(super) fn advice(attempt: &Attempt) -> Option<Advice> {
             "The connection ended before there was an answer",
             &[
                 "Look into the receiver's log at this moment: it, or a proxy before it, crashed, restarted or gave up.",
-                "Let a proxy keep idle connections longer than 90 seconds, or close them cleanly.",
+                "If it asked for a client certificate, let it ask for none on this path: none is sent.",
             ],
         ),
         Reason::TlsTimeout => (
@@ -69,16 +92,17 @@ pub(super) fn advice(attempt: &Attempt) -> Option<Advice> {
         Reason::TlsCertificate => (
             "The receiver's certificate was not accepted",
             &[
-                "Expired, or not valid yet: renew it, and see that renewing restarts the server. Look at what is served: `openssl s_client -connect HOST:PORT -servername HOST`.",
-                "For another host name: serve a certificate that has the host of the endpoint's URL among its names, or set the URL to a name that it has.",
-                "Self-signed, or of an authority that is not trusted: get one from a public authority, and let the server send the intermediate certificates too (`fullchain.pem`, not `cert.pem`).",
+                "The sentence above says what is wrong, with which certificate, and what to do about it.",
+                "Look at what is served, from outside: `openssl s_client -connect HOST:PORT -servername HOST -showcerts`.",
+                "After the change see that the server has loaded it: many need a reload or a restart.",
             ],
         ),
         Reason::TlsHandshake => (
             "The TLS handshake failed",
             &[
-                "Let the server speak TLS 1.2 or 1.3 with a modern cipher.",
-                "See that it serves this host name (SNI), and asks for no client certificate.",
+                "The sentence above says what the server gave as its reason, and what that means in practice.",
+                "Let it speak TLS 1.2 or 1.3 with a modern cipher, serve a certificate for the URL's host (SNI), and ask for no client certificate.",
+                "Try it from outside: `openssl s_client -connect HOST:PORT -servername HOST`.",
             ],
         ),
         Reason::SendTimeout => (
@@ -126,79 +150,8 @@ pub(super) fn advice(attempt: &Attempt) -> Option<Advice> {
                 "It answered 101, as for a WebSocket. Point the URL at a path that takes plain POST requests.",
             ],
         ),
-        Reason::Redirect => (
-            "The receiver redirects, and redirects are never followed",
-            &[
-                "Set the endpoint's URL to where the redirect leads; the Location header below says where.",
-                "Usual causes: a missing or superfluous `/` at the end, `www`, or HTTP to HTTPS.",
-            ],
-        ),
     };
-    Some(Advice {
-        heading,
-        steps: steps.iter().map(|step| Prose::of(step)).collect(),
-        debugger: false,
-    })
-}
-
-fn status_advice(status: u16) -> Advice {
-    let (heading, steps): (_, &[&'static str]) = match status {
-        401 | 403 => (
-            "The receiver refused the signature, or wants a login",
-            &[
-                "Verify the raw body, as it arrived, before anything parses it: JSON that was parsed and written again has another signature.",
-                "Use this endpoint's secret, whole, `whsec_` included; after a rotation, the new one.",
-                "See that no login, firewall or bot protection stands before the receiver's path.",
-            ],
-        ),
-        404 | 410 => (
-            "The receiver has nothing at this path",
-            &[
-                "Check the path in the endpoint's URL against the receiver's routes.",
-                "If the receiver is gone for good, disable or delete the endpoint.",
-            ],
-        ),
-        405 => (
-            "The path does not take POST",
-            &["Deliveries are POST requests: let the receiver's route accept them."],
-        ),
-        413 => (
-            "The receiver finds the body too large",
-            &[
-                "Let it, and any proxy before it, accept bodies of 256 KiB (nginx: `client_max_body_size 1m`).",
-            ],
-        ),
-        429 => (
-            "The receiver was asked too often",
-            &[
-                "Let it accept more, or put deliveries into a queue and answer at once.",
-                "For a maintenance you know of, pause the endpoint: deliveries wait until you resume it.",
-            ],
-        ),
-        400..=499 => (
-            "The receiver refused this delivery",
-            &[
-                "Look at its answer below, and into its log at this moment.",
-                "Once it is mended, retry the delivery here: a 4xx is final and is not retried by itself.",
-            ],
-        ),
-        500..=599 => (
-            "The receiver failed",
-            &[
-                "Look into its log at this moment; its answer below may name the error.",
-                "502, 503 and 504 often come from a proxy whose application is down or slow.",
-            ],
-        ),
-        _ => (
-            "Only a 2xx acknowledges a delivery",
-            &["Answer 200 or 204 once the event is in safe keeping."],
-        ),
-    };
-    Advice {
-        heading,
-        steps: steps.iter().map(|step| Prose::of(step)).collect(),
-        debugger: matches!(status, 400 | 401 | 403),
-    }
+    Some(Advice::new(heading, steps, false))
 }
 
 #[cfg(test)]
@@ -226,7 +179,7 @@ mod tests {
     #[test]
     fn every_reason_and_every_status_has_something_to_do_about_it() {
         for reason in Reason::ALL {
-            let advice = advice(&attempt(Some(*reason), None)).unwrap();
+            let advice = advice(&attempt(Some(*reason), None), None, Before::default()).unwrap();
             assert!(
                 !advice.steps.is_empty() && !advice.heading.is_empty(),
                 "{reason:?}"
@@ -235,7 +188,9 @@ mod tests {
         // Those that are told the same are alike for whoever has to mend them.
         let headings: std::collections::HashSet<_> = Reason::ALL
             .iter()
-            .filter_map(|reason| Some(advice(&attempt(Some(*reason), None))?.heading))
+            .filter_map(|reason| {
+                Some(advice(&attempt(Some(*reason), None), None, Before::default())?.heading)
+            })
             .collect();
         assert_eq!(headings.len(), Reason::ALL.len() - 3, "{headings:?}");
         for (status, debugger) in [
@@ -245,10 +200,15 @@ mod tests {
             (500, false),
             (600, false),
         ] {
-            let advice = advice(&attempt(Some(Reason::HttpStatus), Some(status))).unwrap();
+            let advice = advice(
+                &attempt(Some(Reason::HttpStatus), Some(status)),
+                None,
+                Before::default(),
+            )
+            .unwrap();
             assert_eq!(advice.debugger, debugger, "{status}");
             assert!(!advice.steps.is_empty(), "{status}");
         }
-        assert!(advice(&attempt(None, Some(200))).is_none());
+        assert!(advice(&attempt(None, Some(204)), None, Before::default()).is_none());
     }
 }

@@ -5,7 +5,7 @@ use model::attempt::Attempt;
 use model::delivery::Delivery;
 use model::endpoint::Endpoint;
 
-use super::advice::{Advice, advice};
+use super::advice::{Advice, Before, advice};
 use super::harmless::{escaped_len, harmless};
 use super::words::{self, Prose, When, millis};
 use crate::App;
@@ -20,6 +20,7 @@ pub(super) struct Found {
     pub(super) attempts: Vec<Attempt>,
     pub(super) body: Bytes,
     pub(super) endpoint: Option<Endpoint>,
+    pub(super) before: Before,
 }
 
 /// All that is known of one attempt.
@@ -167,7 +168,11 @@ pub(super) fn detail(
         curl,
         request_headers: headers,
         response: answered(attempt, path),
-        advice: advice(attempt),
+        advice: advice(
+            attempt,
+            (!sent.url.is_empty()).then_some(&*sent.url),
+            found.before,
+        ),
     }
 }
 

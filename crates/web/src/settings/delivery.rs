@@ -13,7 +13,9 @@ use http::{StatusCode, Uri};
 use model::attempt::Attempt;
 use model::delivery::{Delivery, Status};
 use model::id::{DeliveryId, Id as _};
+use store::LogFilter;
 
+use super::advice::Before;
 use super::answer::{self, Frame, Tab, Trouble};
 use super::attempt::{Detail, Found, Sent, class_of, detail, outcome, sent};
 use super::form::Form;
@@ -82,7 +84,16 @@ async fn find(app: &App, visit: &Visit, id: DeliveryId) -> Result<Found, Trouble
     let event = store.event(team, delivery.event).await?;
     let (event, _) = event.ok_or(Trouble::Missing)?;
     let endpoint = store.endpoint(team, delivery.endpoint).await?;
+    let earlier = LogFilter {
+        endpoint: Some(delivery.endpoint),
+        status: Some(Status::Delivered),
+        ..LogFilter::default()
+    };
+    let earlier = store.delivery_log(team, &earlier, Some(id), 1).await?;
     Ok(Found {
+        before: Before {
+            delivered: !earlier.is_empty(),
+        },
         delivery,
         attempts,
         body: event.body,
