@@ -154,8 +154,8 @@ async fn every_type_of_the_catalog_arrives_with_its_example() -> Result<()> {
     Ok(())
 }
 
-/// The contract's schedule by the real clock. An attempt may be late by what a loaded machine
-/// needs, never early by more than the clocks' rounding.
+/// The contract's schedule by the real clock. An attempt may be late by a quarter of its wait, over which
+/// retries are spread, and by what a loaded machine needs, never early by more than the clocks' rounding.
 #[tokio::test]
 async fn the_retry_schedule_holds_for_real_and_ends_in_the_dead_letter_queue() -> Result<()> {
     const LATE: Duration = Duration::from_millis(900);
@@ -164,7 +164,7 @@ async fn the_retry_schedule_holds_for_real_and_ends_in_the_dead_letter_queue() -
     rig.inbox.always(Answer::status(503));
     let event = rig.publish().await?;
     let arrivals =
-        vk_tests::eventually_within(Duration::from_secs(40), "six attempts", async || {
+        vk_tests::eventually_within(Duration::from_secs(60), "six attempts", async || {
             (rig.inbox.count() >= 6).then(|| rig.inbox.arrivals())
         })
         .await;
@@ -175,7 +175,7 @@ async fn the_retry_schedule_holds_for_real_and_ends_in_the_dead_letter_queue() -
     {
         let gap = pair[1].at.duration_since(pair[0].at)?;
         assert!(
-            gap + EARLY >= *wait && gap <= *wait + LATE,
+            gap + EARLY >= *wait && gap <= *wait + *wait / 4 + LATE,
             "waited {gap:?} instead of {wait:?}"
         );
     }

@@ -129,10 +129,11 @@ async fn attempt(
         .attempt_ended(attempt.outcome, attempt.reason, duration);
 
     let nth = number.saturating_sub(delivery.schedule_start);
-    let verdict = house
-        .options
-        .schedule
-        .judge(nth, attempt.outcome, house.clock.steady());
+    let verdict =
+        house
+            .options
+            .schedule
+            .judge(delivery.id, nth, attempt.outcome, house.clock.steady());
     Settled {
         lane: Arc::clone(lane),
         settlement: Settlement {

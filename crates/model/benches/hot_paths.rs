@@ -13,6 +13,7 @@ use vk_model::retry::RetrySchedule;
 use vk_model::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_044_800_000);
+const DELIVERY: DeliveryId = DeliveryId(116_000_000_000_000_001);
 
 fn main() -> ExitCode {
     vk_hot_path::measure("model", |paths| {
@@ -35,7 +36,8 @@ fn main() -> ExitCode {
                         Outcome::Retry,
                         Outcome::PermanentFailure,
                     ] {
-                        black_box(black_box(&schedule).judge(nth, black_box(outcome), NOW));
+                        let schedule = black_box(&schedule);
+                        black_box(schedule.judge(DELIVERY, nth, black_box(outcome), NOW));
                     }
                 }
             }

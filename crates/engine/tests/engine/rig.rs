@@ -400,6 +400,27 @@ impl Rig {
         self.began.elapsed().as_millis()
     }
 
+    /// When a delivery of which each attempt fails after `took` is attempted, in milliseconds from its first
+    /// attempt: the whole schedule, by the rule that spreads its retries.
+    pub(crate) fn schedule_of(&self, delivery: DeliveryId, took: u128) -> Vec<u128> {
+        let (mut times, mut at) = (Vec::new(), 0);
+        for nth in 1.. {
+            times.push(at);
+            let Some(wait) = self.options.schedule.wait(delivery, nth) else {
+                break;
+            };
+            at += took + wait.as_millis();
+        }
+        times
+    }
+
+    /// Whether a delivery was attempted at these times, but for the moments that recording takes.
+    pub(crate) fn follows_schedule(&self, delivery: DeliveryId, times: &[u128]) -> bool {
+        let due = self.schedule_of(delivery, 0);
+        let mut pairs = times.iter().zip(&due);
+        times.len() == due.len() && pairs.all(|(at, due)| at.abs_diff(*due) < 50)
+    }
+
     pub(crate) async fn delivery(
         &self,
         id: DeliveryId,
