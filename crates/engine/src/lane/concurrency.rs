@@ -19,6 +19,9 @@ const FIRST: Duration = Duration::from_millis(10);
 /// is never kept from its retry.
 const LONGEST: Duration = Duration::from_secs(1);
 
+/// A pause that is felt for in larger steps, since each of them takes long.
+const LONG: Duration = Duration::from_millis(200);
+
 /// A receiver that got nothing for so long may take more than it did.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
@@ -170,11 +173,14 @@ impl Concurrency {
         }
     }
 
-    /// Around the pause that was too short last, it is felt for in small steps; elsewhere in large ones.
+    /// Around the pause that was too short last, it is felt for in small steps, since each step too far costs a try;
+    /// elsewhere in large ones.
     fn shorten(&mut self) {
         let far = self.pause * 4 > self.too_short * 5 || self.pause * 2 < self.too_short;
         self.pause = if far {
             self.pause * 3 / 4
+        } else if self.pause > LONG {
+            self.pause * 7 / 8
         } else {
             self.pause * 24 / 25
         };

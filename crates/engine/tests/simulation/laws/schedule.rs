@@ -129,6 +129,7 @@ impl Excuses {
     fn of(world: &World, state: &State) -> Self {
         let mut of_all: Vec<(u64, u64)> = state.down.clone();
         of_all.extend(&state.troubled);
+        of_all.extend(&state.cut_off);
         of_all.extend(full(state, world.plan.limits.all, |_| true));
         let limits = world.plan.limits;
         let slow: Vec<_> = (0..state.ledger.places.len())
@@ -150,8 +151,11 @@ impl Excuses {
             });
             of_place.extend(both(&slow[number], &half_of_all));
             of_place.extend(both(&slow[number], &half_of_team));
-            // It is sending; what it may have in flight besides, the limits' own law knows.
-            of_place.extend(full(state, 1, |seen| seen.place == number));
+            // It is sending: how much at once depends on what it answers. The pause between two attempts is
+            // shorter than the tolerance.
+            let its = state.wire.requests.iter();
+            let its = its.filter(|seen| seen.place == number);
+            of_place.extend(its.map(|seen| (seen.began, over(state, seen))));
             let ends = place.moods.iter().skip(1).map(|(at, _)| *at);
             let ends = ends.chain([u64::MAX]);
             let holds = place
