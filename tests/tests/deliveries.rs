@@ -1,7 +1,7 @@
 //! Part A of the contract through the real binary and real TLS: what a receiver sees, and what
 //! becomes of each of its answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -548,5 +548,31 @@ async fn what_loosens_the_rules_is_logged_as_a_warning() -> Result<()> {
             .any(|line| line.contains("WARN") && line.contains(key));
         assert!(warned, "{key} is not warned of: {log}");
     }
+    Ok(())
+}
+
+/// A receiver that takes fifty a second, and says 429 beyond, gets many at once.
+#[tokio::test]
+async fn a_batch_that_is_too_much_at_once_arrives_at_the_receiver_s_own_pace() -> Result<()> {
+    const EVENTS: usize = 200;
+    let rig = rig(&[]).await?;
+    rig.inbox.limit(50, 5);
+    let event = json!({"type": "team.member_removed", "data": member_removed()});
+    let batch = json!({"events": vec![event; EVENTS]});
+    let began = Instant::now();
+    rig.team
+        .call("POST", "/v1/events/batch", &batch, 202)
+        .await?;
+    // Four seconds where the machine keeps up; most of a wave sent again and again would be dead letters by now.
+    let most = Duration::from_secs(60);
+    vk_tests::eventually_within(most, "all of the batch", async || {
+        (rig.inbox.taken() >= EVENTS).then_some(())
+    })
+    .await;
+    let (took, requests) = (began.elapsed(), rig.inbox.count());
+    println!("{EVENTS} events took {took:?} and {requests} requests");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(requests < 2 * EVENTS, "{requests} requests");
+    assert_eq!(rig.team.deliveries("status=dead_letter").await?.len(), 0);
     Ok(())
 }
