@@ -370,10 +370,9 @@ impl Lane {
         self.lock().leave(first);
     }
 
-    /// Whether it is slow, so that it may hold only some of what others need, too. What waits for name servers that
-    /// do not answer holds its place for long.
+    /// Whether it is slow, so that it may hold only some of what others need, too.
     pub(crate) fn is_slow(&self) -> bool {
-        self.lock().is_slow()
+        self.lock().pace.is_slow()
     }
 
     /// An attempt at `target` ended after so long, recorded or not.
@@ -419,7 +418,6 @@ impl Lane {
                 Some(trouble) => trouble.goes_on(number, begun),
                 None => {
                     state.trouble = Some(self.trouble.enter(self.endpoint, failure, begun));
-                    self.turned.notify_waiters();
                 }
             }
         }
@@ -574,7 +572,7 @@ impl Lane {
 
     /// How much may wait now.
     fn window(&self, state: &State) -> Window {
-        if state.is_slow() || self.memory.is_short() {
+        if state.pace.is_slow() || state.trouble.is_some() || self.memory.is_short() {
             self.bounds.small_window
         } else {
             self.bounds.window
@@ -609,10 +607,6 @@ impl State {
             refusals: HashMap::new(),
             unreadable: HashSet::new(),
         }
-    }
-
-    fn is_slow(&self) -> bool {
-        self.pace.is_slow() || self.trouble.is_some()
     }
 
     fn leave(&mut self, first: bool) {

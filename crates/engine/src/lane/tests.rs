@@ -785,7 +785,6 @@ async fn what_could_not_be_sent_waits_in_its_order_and_is_tried_one_at_a_time() 
         let next = lane.not_made(&taken.target, taken.number, taken.delivery, &ours());
         assert_eq!(next, Next::default());
     }
-    assert!(lane.is_slow());
     assert_eq!(lane.trouble.lanes(), 1);
     let left = (0..4).filter(|_| lane.turn(false) == Turn::Left).count();
     assert_eq!(left, 3);

@@ -24,8 +24,8 @@ use crate::wire::Wire;
 const AFTERMATH: u64 = 7_000;
 
 /// How long after the service could not send everything may still be late: a try that began before the end goes
-/// on until its deadline, and the next one may wait as long for a place behind one that hangs.
-const AFTER_SILENCE: u64 = 23_000;
+/// on until its deadline, and the others follow it.
+const AFTER_SILENCE: u64 = 12_000;
 
 /// How long a process may take until it works.
 const STARTING: u64 = 500;
