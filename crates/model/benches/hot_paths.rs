@@ -13,7 +13,6 @@ use vk_model::retry::RetrySchedule;
 use vk_model::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_millis(1_775_044_800_000);
-const DELIVERY: DeliveryId = DeliveryId(116_000_000_000_000_001);
 
 fn main() -> ExitCode {
     vk_hot_path::measure("model", |paths| {
