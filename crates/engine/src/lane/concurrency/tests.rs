@@ -229,6 +229,6 @@ async fn what_a_receiver_takes_is_found_out_at_little_cost_to_it() {
         let case = format!("{per_second}/s, {burst} at once, answers after {answers_after} ms");
         println!("{case}: {seconds:.1} s of {ideal:.1} s, {requests} requests");
         assert!(seconds < 2.0 * ideal + 3.0, "{case}: {seconds} s");
-        assert!(requests < 1_350, "{case}: {requests} requests");
+        assert!(requests < 1_400, "{case}: {requests} requests");
     }
 }
