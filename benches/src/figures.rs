@@ -7,6 +7,7 @@ use crate::measure::full::Starts;
 use crate::measure::hanging::Pair;
 use crate::measure::idle::Idle;
 use crate::measure::latency::Latency;
+use crate::measure::limited::Limited;
 use crate::measure::pages::PageTime;
 use crate::measure::throughput::{RawRound, Round, Workload};
 use crate::run::Part;
@@ -24,6 +25,7 @@ pub(crate) struct Figures {
     pub(crate) starts: Option<Starts>,
     pub(crate) pages: Vec<PageTime>,
     pub(crate) hanging: Vec<Pair>,
+    pub(crate) limited: Option<Limited>,
     pub(crate) backlog: Option<Backlog>,
 }
 

@@ -100,11 +100,13 @@ pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
     let rates = throughput(figures).into_iter().flatten();
     let latencies = latencies(figures).into_iter().flatten();
     let full = at_size(figures).into_iter().flatten();
+    let limited = limited(figures).into_iter().flatten();
     let backlog = backlog(figures).into_iter().flatten();
     let idle = idle(figures).into_iter().flatten();
     let all = rates
         .chain(latencies)
         .chain(full)
+        .chain(limited)
         .chain(backlog)
         .chain(idle);
     all.collect()
@@ -169,6 +171,19 @@ fn at_size(figures: &Figures) -> [Option<Goal>; 4] {
         Goal::at_least(&ten, 0.7, 0.9, ratio(Part::Ten)).map(share),
         Goal::at_most(&start_what, 1000.0, 200.0, start).map(|goal| goal.in_units(" ms", 0)),
         Goal::at_most(&page, 20.0, 5.0, worst).map(|goal| goal.in_units(" ms", 1)),
+    ]
+}
+
+fn limited(figures: &Figures) -> [Option<Goal>; 2] {
+    let limited = figures.limited;
+    let arrived = limited.map(|limited| limited.arrived as f64);
+    let requests = limited.map(|limited| limited.requests as f64);
+    let what =
+        "a receiver that takes 50 a second, 429 beyond: of a batch of 1,000, arrived within 90 s";
+    let cost = "the same: requests made for them";
+    [
+        Goal::at_least(what, 990.0, 1_000.0, arrived),
+        Goal::at_most(cost, 1_500.0, 1_250.0, requests).map(|goal| goal.in_units("", 0)),
     ]
 }
 

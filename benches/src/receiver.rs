@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use local_receiver::Authority;
@@ -24,8 +24,13 @@ use crate::wire::Reader;
 /// How long a slow receiver takes to answer.
 pub(crate) const SLOW: Duration = Duration::from_millis(50);
 
+/// How many requests a limited receiver takes a second, and how many of them at once.
+pub(crate) const LIMIT: f64 = 50.0;
+const AT_ONCE: f64 = 5.0;
+
 const OK: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ndate: Wed, 01 Apr 2026 12:00:00 GMT\r\n\r\n";
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n";
 const FAILURE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 
 /// What is done with a request, by its path.
@@ -41,6 +46,8 @@ pub(crate) enum Temper {
     Hang,
     /// Answer 503.
     Fail,
+    /// Count it and answer 200 as often as [`LIMIT`] says, beyond that answer 429.
+    Limited,
 }
 
 impl Temper {
@@ -52,6 +59,7 @@ impl Temper {
             Self::Slow => "/slow",
             Self::Hang => "/hang",
             Self::Fail => "/fail",
+            Self::Limited => "/limited",
         }
     }
 
@@ -61,6 +69,7 @@ impl Temper {
             Some(b's') => Self::Slow,
             Some(b'h') => Self::Hang,
             Some(b'f') => Self::Fail,
+            Some(b'l') => Self::Limited,
             _ => Self::Plain,
         }
     }
@@ -74,7 +83,7 @@ pub(crate) struct Options {
     ca_file: PathBuf,
 }
 
-/// How many requests have arrived, those that hang or fail aside.
+/// How many requests have arrived, those that hang, fail or are too many aside.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Arrivals {
     pub(crate) count: u64,
@@ -86,6 +95,10 @@ pub(crate) struct Arrivals {
 struct Tally {
     count: AtomicU64,
     last_us: AtomicU64,
+    /// Requests that were too many for a limited receiver.
+    refused: AtomicU64,
+    /// How many more it takes now, and since when it is so; none before the first.
+    left: Mutex<Option<(f64, Instant)>>,
     /// When each timed event was due, and how long after that it arrived.
     samples: Mutex<Vec<(u64, u32)>>,
 }
@@ -108,7 +121,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
 }
 
 impl Tally {
-    /// `count`: how many have arrived. `due FROM TO`: how many timed events have arrived that were
+    /// `count`: how many have arrived. `refused`: how many were too many. `due FROM TO`: how many timed events have arrived that were
     /// due in that span. `latencies FROM TO`: their percentiles; all samples are forgotten then.
     fn answer(&self, line: &str) -> Result<String> {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -117,6 +130,7 @@ impl Tally {
                 count: self.count.load(Ordering::Relaxed),
                 last_us: self.last_us.load(Ordering::Relaxed),
             })?,
+            ["refused"] => self.refused.load(Ordering::Relaxed).to_string(),
             [question @ ("due" | "latencies"), from, to] => {
                 let span = from.parse()?..to.parse()?;
                 let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,6 +145,21 @@ impl Tally {
             }
             _ => bail!("the receiver does not know {line:?}"),
         })
+    }
+
+    /// Whether a limited receiver takes one more now.
+    fn takes(&self) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let (before, since) = left.unwrap_or((AT_ONCE, now));
+        let gone = now.duration_since(since).as_secs_f64();
+        let now_left = (before + gone * LIMIT).min(AT_ONCE);
+        let takes = now_left >= 1.0;
+        *left = Some((if takes { now_left - 1.0 } else { now_left }, now));
+        if !takes {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        takes
     }
 
     fn arrived(&self, timed: bool, body: &[u8]) -> Result<()> {
@@ -170,17 +199,19 @@ async fn converse(stream: TcpStream, acceptor: TlsAcceptor, tally: &Tally) -> Re
     let mut reader = Reader::default();
     while let Some(request) = reader.next(&mut stream).await? {
         let temper = Temper::of(request.first_line);
+        let mut answer = OK;
         match temper {
             Temper::Plain | Temper::Slow => tally.arrived(false, request.body)?,
             Temper::Timed => tally.arrived(true, request.body)?,
             // Read on, so that the end of the connection is noticed.
             Temper::Hang => continue,
-            Temper::Fail => {}
+            Temper::Fail => answer = FAILURE,
+            Temper::Limited if tally.takes() => tally.arrived(false, request.body)?,
+            Temper::Limited => answer = TOO_MANY,
         }
         if temper == Temper::Slow {
             tokio::time::sleep(SLOW).await;
         }
-        let answer = if temper == Temper::Fail { FAILURE } else { OK };
         stream.write_all(answer).await?;
         stream.flush().await?;
     }
@@ -193,11 +224,19 @@ mod tests {
 
     #[test]
     fn every_temper_is_known_by_its_path() {
-        use Temper::{Fail, Hang, Plain, Slow, Timed};
-        for temper in [Plain, Timed, Slow, Hang, Fail] {
+        use Temper::{Fail, Hang, Limited, Plain, Slow, Timed};
+        for temper in [Plain, Timed, Slow, Hang, Fail, Limited] {
             let line = format!("POST {} HTTP/1.1", temper.path());
             assert_eq!(Temper::of(line.as_bytes()), temper);
         }
+    }
+
+    #[test]
+    fn a_limited_receiver_takes_a_few_at_once_and_counts_the_others() {
+        let tally = Tally::default();
+        let taken = (0..20).filter(|_| tally.takes()).count();
+        assert!((5..8).contains(&taken), "{taken}");
+        assert_eq!(tally.answer("refused").unwrap(), (20 - taken).to_string());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::goals::{BACKLOG, FULL};
 use crate::house::House;
 use crate::measure::full::{self, Full};
 use crate::measure::throughput::{WORKLOADS, Workload};
-use crate::measure::{backlog, hanging, idle, latency, pages, throughput};
+use crate::measure::{backlog, hanging, idle, latency, limited, pages, throughput};
 use crate::report::{self, Machine};
 
 /// What `run` is given.
@@ -73,6 +73,8 @@ pub(crate) enum Part {
     Idle,
     /// One endpoint of a thousand hanging
     Hanging,
+    /// A thousand events for a receiver that takes fifty a second
+    Limited,
     /// A backlog of a million deliveries
     Backlog,
 }
@@ -147,6 +149,10 @@ async fn conduct(options: &Options, house: &mut House, figures: &mut Figures) ->
     if options.wants(Part::Hanging) {
         println!("one endpoint of 1,000 hanging …");
         figures.hanging = hanging::measure(house, TRIES, options.seconds).await?;
+    }
+    if options.wants(Part::Limited) {
+        println!("a receiver that takes fifty a second …");
+        figures.limited = Some(limited::measure(house).await?);
     }
     if options.wants(Part::Backlog) {
         println!("a backlog of {} deliveries …", options.backlog_size);

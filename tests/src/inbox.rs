@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use anyhow::Result;
 use local_receiver::{Answer, Arrival, Authority, Receiver};
@@ -16,6 +16,30 @@ struct Pages {
     arrivals: Vec<Arrival>,
     script: VecDeque<Answer>,
     then: Option<Answer>,
+    limit: Option<Limit>,
+    /// Requests within the limit.
+    taken: usize,
+}
+
+/// What a receiver takes: so many a second, and so many at once.
+struct Limit {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+    last: Instant,
+}
+
+impl Limit {
+    fn takes(&mut self) -> bool {
+        let gone = self.last.elapsed().as_secs_f64();
+        self.last = Instant::now();
+        self.tokens = (self.tokens + gone * self.per_second).min(self.burst);
+        let takes = self.tokens >= 1.0;
+        if takes {
+            self.tokens -= 1.0;
+        }
+        takes
+    }
 }
 
 /// A receiver: answers 200 unless its script says otherwise.
@@ -41,6 +65,12 @@ impl Inbox {
         let handler = move |arrival: Arrival| {
             let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
             book.arrivals.push(arrival);
+            if let Some(limit) = &mut book.limit
+                && !limit.takes()
+            {
+                return std::future::ready(Answer::status(429));
+            }
+            book.taken += 1;
             let next = book.script.pop_front().or_else(|| book.then.clone());
             std::future::ready(next.unwrap_or_else(|| Answer::status(200)))
         };
@@ -76,6 +106,21 @@ impl Inbox {
         let mut pages = self.pages();
         pages.script.clear();
         pages.then = Some(answer);
+    }
+
+    /// From now on it takes so many a second, and so many at once; beyond that it answers 429.
+    pub fn limit(&self, per_second: u32, burst: u32) {
+        self.pages().limit = Some(Limit {
+            per_second: per_second.into(),
+            burst: burst.into(),
+            tokens: burst.into(),
+            last: Instant::now(),
+        });
+    }
+
+    /// How many requests it took: those beyond a limit aside.
+    pub fn taken(&self) -> usize {
+        self.pages().taken
     }
 
     /// All that arrived, in order.

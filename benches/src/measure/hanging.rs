@@ -13,9 +13,9 @@ const ENDPOINTS: usize = 10;
 /// Events a second over all teams; each goes to the ten endpoints of its team. Few enough for two cores: a
 /// thousand endpoints that get little each cost several times what ten cost that get much.
 const PER_SECOND: f64 = 400.0;
-/// How long before counting: the hanging endpoint then holds all the places it may (64, at four
-/// events a second, each tried for ten seconds, and again). The same with none hanging, as two spans of unlike length would differ anyway
-/// where the machine does not keep up.
+/// How long before counting: the hanging endpoint then has the one attempt in flight that an endpoint has of which
+/// none has gone well, and the rest of its deliveries wait. The same with none hanging, as two spans of unlike length
+/// would differ anyway where the machine does not keep up.
 const WARM_UP: f64 = 16.0;
 /// The team whose first endpoint hangs.
 const HANGING_TEAM: u64 = 0;

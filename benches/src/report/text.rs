@@ -6,8 +6,9 @@ use crate::figures::Figures;
 use crate::figures::{grouped, millions};
 use crate::goals::goals;
 use crate::measure::latency::Latency;
+use crate::measure::limited::{EVENTS, WITHIN};
 use crate::measure::throughput::Workload;
-use crate::receiver::SLOW;
+use crate::receiver::{LIMIT, SLOW};
 use crate::run::Part;
 use crate::stats::Spread;
 
@@ -27,6 +28,7 @@ pub(crate) fn generated(figures: &Figures, machine: &Machine, settings: Settings
         saturation(figures),
         latency(figures),
         hanging(figures),
+        limited(figures),
         full(figures),
         backlog(figures),
         idle(figures),
@@ -136,7 +138,7 @@ fn hanging(figures: &Figures) -> Option<String> {
         format!(
             "### One endpoint of 1,000 hanging\n\n\
              100 teams with ten endpoints each, 400 events a second by a schedule, each to the ten endpoints of its team; then\n\
-             the same with one endpoint that takes requests and never answers, once it holds all the places it may.\n\
+             the same with one endpoint that takes requests and never answers, for a while.\n\
              Latencies of all others, {} spans of each by turns. What one that hangs costs is the median of how much the p99 of each\n\
              pair of spans differs.{}\n\n{}",
             figures.hanging.len(),
@@ -144,6 +146,20 @@ fn hanging(figures: &Figures) -> Option<String> {
             tables::hanging(figures)
         )
     })
+}
+
+fn limited(figures: &Figures) -> Option<String> {
+    let limited = figures.limited?;
+    Some(format!(
+        "### A receiver that takes fifty a second\n\n\
+         A batch of {} events for one endpoint whose receiver answers {LIMIT:.0} requests a second with 200, five of them at\n\
+         once, and all beyond with 429: {} arrived within {} s, the last after {:.1} s, with {} requests.",
+        grouped(EVENTS),
+        grouped(limited.arrived),
+        WITHIN.as_secs(),
+        limited.seconds,
+        grouped(limited.requests),
+    ))
 }
 
 fn full(figures: &Figures) -> Option<String> {

@@ -112,6 +112,7 @@ impl House {
             target,
             bounds,
             memory,
+            self.trouble.clone(),
         );
         self.roster.put_lane(&Arc::new(lane));
     }

@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::puller;
 use crate::roster::Roster;
 use crate::sender::{self, HeaderNames, Settled};
+use crate::trouble::Trouble;
 use crate::wakeups::Wakeups;
 
 /// What all rooms share.
@@ -34,6 +35,8 @@ pub(crate) struct House {
     pub(crate) places: Places,
     /// For what waits in lanes.
     pub(crate) memory: Memory,
+    /// For lanes that cannot send through no fault of their endpoints.
+    pub(crate) trouble: Trouble,
     pub(crate) outcomes: mpsc::Sender<Settled>,
     pub(crate) metrics: Metrics,
     /// One change by hand at a time, so that the roster changes in the store's order. Whether the last one

@@ -15,80 +15,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use egress::{Connections, ReceiverUrl, UrlProblem};
-use model::endpoint::{Endpoint, Subscription};
+use egress::Failure;
 use model::id::{DeliveryId, EndpointId, TeamId};
 use model::time::Timestamp;
-use signature::SigningKeys;
 use store::{DueDelivery, DuePage, DuePosition};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::capacity::{Hold, Memory, Places};
+use crate::trouble::{InTrouble, Trouble};
+use concurrency::Concurrency;
+pub(crate) use concurrency::Heard;
 use pace::Pace;
+pub(crate) use target::Target;
 
+mod concurrency;
 mod pace;
-
-/// Where a lane's deliveries go: a snapshot, replaced as a whole by every edit.
-pub(crate) struct Target {
-    /// The parsed URL, or why today's rules refuse the one that was accepted once.
-    pub(crate) url: Result<ReceiverUrl, UrlProblem>,
-    pub(crate) subscription: Subscription,
-    pub(crate) current: SigningKeys,
-    /// The keys before rotations, oldest first, and until when each is in use.
-    pub(crate) previous: Vec<(SigningKeys, Timestamp)>,
-    pub(crate) disabled: bool,
-    pub(crate) paused: bool,
-    pub(crate) deleted: bool,
-    /// Kept alive across edits that leave the URL as it is.
-    pub(crate) connections: Arc<Connections>,
-}
-
-impl Target {
-    /// The target an endpoint describes. `before` lends its connections where the URL is the same.
-    pub(crate) fn new(endpoint: &Endpoint, policy: &egress::Policy, before: Option<&Self>) -> Self {
-        let url = ReceiverUrl::parse(&endpoint.url, policy);
-        let connections = before
-            .filter(|before| before.url == url)
-            .map_or_else(Arc::default, |before| Arc::clone(&before.connections));
-        let previous = endpoint.secrets.previous.iter();
-        Self {
-            url,
-            subscription: endpoint.subscription.clone(),
-            current: SigningKeys::new(endpoint.secrets.current.expose()),
-            previous: previous
-                .map(|(secret, until)| (SigningKeys::new(secret.expose()), *until))
-                .collect(),
-            disabled: endpoint.disabled,
-            paused: endpoint.paused,
-            deleted: false,
-            connections,
-        }
-    }
-
-    /// This target, once its endpoint is deleted.
-    pub(crate) fn into_deleted(before: &Self) -> Self {
-        Self {
-            url: before.url.clone(),
-            subscription: before.subscription.clone(),
-            current: before.current.clone(),
-            previous: before.previous.clone(),
-            disabled: before.disabled,
-            paused: before.paused,
-            deleted: true,
-            connections: Arc::default(),
-        }
-    }
-
-    /// Whether it goes where another one goes, so that what is known of the receiver holds of it, too.
-    fn has_receiver_of(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.connections, &other.connections)
-    }
-
-    /// Whether deliveries may be sent now.
-    pub(crate) fn takes_deliveries(&self) -> bool {
-        !(self.disabled || self.paused || self.deleted)
-    }
-}
+mod target;
 
 /// How many deliveries a lane that begins to send again sends one at a time: what was held reaches
 /// the receiver in its order, and a receiver that comes back from maintenance is not met by all
@@ -121,13 +64,32 @@ pub(crate) struct Wake {
     pub(crate) instead_of: Option<Timestamp>,
 }
 
+/// When a sender may go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// At once.
+    Now,
+    /// After so long: attempts at this endpoint are kept apart.
+    After(Duration),
+    /// After so long, or once another lane got through: this service itself cannot send.
+    InTrouble(Duration),
+    /// Not at all: there are others for what there is to do, and it has left.
+    Left,
+}
+
+/// A delivery to be attempted, and where it goes.
+pub(crate) struct Taken {
+    pub(crate) delivery: DueDelivery,
+    pub(crate) target: Arc<Target>,
+    /// Tells its attempt from the others of the lane.
+    pub(crate) number: u64,
+}
+
 /// How much a lane may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Attempts in flight, which is also the number of senders.
     pub(crate) in_flight: usize,
-    /// The same until one has ended: an endpoint that hangs from the start holds no more.
-    pub(crate) unproven: usize,
     /// Attempts in flight, and ended ones that are not yet recorded.
     pub(crate) unrecorded: usize,
     /// What waits in memory.
@@ -152,7 +114,6 @@ impl Bounds {
         // takes several exchanges' time: with fewer places a lane that has a backlog waits for the disk.
         Self {
             in_flight,
-            unproven: in_flight.min(16),
             unrecorded: 16 * in_flight,
             window: Window {
                 deliveries: 512,
@@ -176,7 +137,9 @@ pub(crate) struct Lane {
     bounds: Bounds,
     /// The house's, for what waits in its lanes.
     memory: Memory,
-    /// Tells that it has become slow, or is so no longer.
+    /// The house's, for lanes that cannot send through no fault of their endpoints.
+    trouble: Trouble,
+    /// Tells that it has become slow, or is so no longer, or goes elsewhere: what waits has to look again.
     pub(crate) turned: Notify,
     state: Mutex<State>,
 }
@@ -187,7 +150,6 @@ struct Waiting {
     _hold: Hold,
 }
 
-#[derive(Default)]
 struct State {
     /// Due, in memory, in the order they will be sent.
     ready: VecDeque<Waiting>,
@@ -208,6 +170,9 @@ struct State {
     /// their way there.
     again: HashSet<DeliveryId>,
     pace: Pace,
+    concurrency: Concurrency,
+    /// While this service itself cannot send.
+    trouble: Option<InTrouble>,
     /// How many more deliveries go one at a time, since the lane has just begun to send again.
     gentle: usize,
     /// Deliveries whose outcome the store refused, and how often in a row.
@@ -250,6 +215,7 @@ impl Lane {
         target: Target,
         bounds: Bounds,
         memory: Memory,
+        trouble: Trouble,
     ) -> Self {
         Self {
             endpoint,
@@ -258,8 +224,9 @@ impl Lane {
             target: ArcSwap::from_pointee(target),
             bounds,
             memory,
+            trouble,
             turned: Notify::new(),
-            state: Mutex::default(),
+            state: Mutex::new(State::new(bounds.in_flight)),
         }
     }
 
@@ -298,10 +265,17 @@ impl Lane {
         if after.takes_deliveries() && !before.takes_deliveries() {
             state.gentle = GENTLE_START;
         }
-        if !after.has_receiver_of(&before) {
-            self.set_pace(&mut state, Pace::Unproven);
+        let elsewhere = !after.has_receiver_of(&before);
+        if elsewhere {
+            self.set_pace(&mut state, Pace::Quick);
+            state.concurrency.begin_anew();
+        }
+        if elsewhere || !after.takes_deliveries() {
+            // What could not be sent there may be there; and nobody waits in a lane that holds.
+            state.trouble = None;
         }
         self.target.store(Arc::new(after));
+        self.turned.notify_waiters();
         state.pull();
         self.next(&mut state)
     }
@@ -335,9 +309,30 @@ impl Lane {
         self.next(&mut state)
     }
 
-    /// A sender that has capacity asks for work, and gets it with where it goes. None: there is
-    /// none for it, and it has left. `first` says that it has not asked before.
-    pub(crate) fn take(&self, first: bool) -> (Option<(DueDelivery, Arc<Target>)>, Next) {
+    /// A sender asks, before it takes a place that others need, whether it is time for an attempt. `first` says
+    /// that it has not taken a delivery before.
+    pub(crate) fn turn(&self, first: bool) -> Turn {
+        let mut state = self.lock();
+        if state.senders > self.in_flight(&state) {
+            state.leave(first);
+            return Turn::Left;
+        }
+        if state.ready.is_empty() || !self.target.load().takes_deliveries() {
+            return Turn::Now; // there is nothing to wait with
+        }
+        let now = Instant::now();
+        let apart = state.concurrency.wait(now);
+        let trouble = state.trouble.as_ref().map(|trouble| trouble.wait(now));
+        match trouble.unwrap_or_default().max(apart) {
+            Duration::ZERO => Turn::Now,
+            wait if trouble.is_some() => Turn::InTrouble(wait),
+            wait => Turn::After(wait),
+        }
+    }
+
+    /// A sender that has capacity asks for work, and gets it. None: there is none for it, and it has left. `first`
+    /// says that it has not asked before.
+    pub(crate) fn take(&self, first: bool) -> (Option<Taken>, Next) {
         let mut state = self.lock();
         let target = self.target.load_full();
         if first {
@@ -347,26 +342,32 @@ impl Lane {
             state.forget();
         }
         let crowded = state.senders > self.in_flight(&state);
-        let delivery = if !crowded && state.unrecorded() < self.bounds.unrecorded {
+        let waiting = if !crowded && state.unrecorded() < self.bounds.unrecorded {
             state.ready.pop_front()
         } else {
             None
         };
-        match &delivery {
-            Some(Waiting { delivery, .. }) => state.ready_bytes -= delivery.body.len(),
-            None => state.senders -= 1,
-        }
+        let taken = match waiting {
+            Some(Waiting { delivery, .. }) => {
+                state.ready_bytes -= delivery.body.len();
+                Some(Taken {
+                    delivery,
+                    target,
+                    number: state.concurrency.begin(Instant::now()),
+                })
+            }
+            None => {
+                state.senders -= 1;
+                None
+            }
+        };
         let next = self.next(&mut state);
-        (delivery.map(|waiting| (waiting.delivery, target)), next)
+        (taken, next)
     }
 
     /// A sender leaves without having asked for work, since the house is closing.
     pub(crate) fn leave(&self, first: bool) {
-        let mut state = self.lock();
-        state.senders -= 1;
-        if first {
-            state.starting -= 1;
-        }
+        self.lock().leave(first);
     }
 
     /// Whether it is slow, so that it may hold only some of what others need, too.
@@ -375,15 +376,56 @@ impl Lane {
     }
 
     /// An attempt at `target` ended after so long, recorded or not.
-    pub(crate) fn ended(&self, target: &Target, delivered: bool, took: Duration) {
+    pub(crate) fn ended(&self, target: &Target, number: u64, heard: Heard, took: Duration) {
         let mut state = self.lock();
         if self.target.load().has_receiver_of(target) {
             let pace = state.pace.after(took);
             self.set_pace(&mut state, pace);
+            state.concurrency.after(number, heard, took);
+            if let Some(trouble) = state.trouble.take() {
+                trouble.end();
+                self.turned.notify_waiters();
+            }
         }
         if state.gentle > 0 {
-            state.gentle = if delivered { state.gentle - 1 } else { 0 };
+            let goes_well = heard == Heard::Answered;
+            state.gentle = if goes_well { state.gentle - 1 } else { 0 };
         }
+    }
+
+    /// An attempt at `target` was not made, through no fault of its endpoint: nothing was tried, so the delivery
+    /// is what it was, and waits here in front of what is due after it.
+    pub(crate) fn not_made(
+        &self,
+        target: &Target,
+        number: u64,
+        delivery: DueDelivery,
+        failure: &Failure,
+    ) -> Next {
+        let mut state = self.lock();
+        let now = self.target.load();
+        if now.takes_deliveries() {
+            state.put_back(self.waiting(delivery));
+        } else {
+            state.held.remove(&try_of(&delivery)); // it waits in the store
+        }
+        if now.takes_deliveries() && now.has_receiver_of(target) {
+            if state.senders > 1 && state.concurrency.concerns(number) {
+                state.concurrency.halve(); // there may be ports or files for fewer
+            }
+            let begun = state.concurrency.begun();
+            match &mut state.trouble {
+                Some(trouble) => trouble.goes_on(number, begun),
+                None => {
+                    state.trouble = Some(self.trouble.enter(self.endpoint, failure, begun));
+                }
+            }
+        }
+        let window = self.window(&state);
+        if state.is_over(window) {
+            state.shrink(window);
+        }
+        self.next(&mut state)
     }
 
     /// A try is recorded; the delivery is due again at `retry_at`, where it is.
@@ -511,10 +553,10 @@ impl Lane {
 
     /// How many senders there may be.
     fn in_flight(&self, state: &State) -> usize {
-        match state.pace {
-            _ if state.gentle > 0 => 1,
-            Pace::Unproven => self.bounds.unproven,
-            Pace::Quick | Pace::Slow { .. } => self.bounds.in_flight,
+        if state.gentle > 0 || state.trouble.is_some() {
+            1
+        } else {
+            state.concurrency.limit()
         }
     }
 
@@ -530,7 +572,7 @@ impl Lane {
 
     /// How much may wait now.
     fn window(&self, state: &State) -> Window {
-        if state.pace.is_slow() || self.memory.is_short() {
+        if state.pace.is_slow() || state.trouble.is_some() || self.memory.is_short() {
             self.bounds.small_window
         } else {
             self.bounds.window
@@ -546,6 +588,34 @@ impl Lane {
 }
 
 impl State {
+    fn new(in_flight: usize) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            held: HashSet::new(),
+            senders: 0,
+            starting: 0,
+            pulling: false,
+            puller: false,
+            pass: Pass::default(),
+            wake_at: None,
+            again: HashSet::new(),
+            pace: Pace::default(),
+            concurrency: Concurrency::new(in_flight),
+            trouble: None,
+            gentle: 0,
+            refusals: HashMap::new(),
+            unreadable: HashSet::new(),
+        }
+    }
+
+    fn leave(&mut self, first: bool) {
+        self.senders -= 1;
+        if first {
+            self.starting -= 1;
+        }
+    }
+
     fn has_room(&self, bytes: usize, window: Window) -> bool {
         self.ready.is_empty()
             || (self.ready.len() < window.deliveries && self.ready_bytes + bytes <= window.bytes)
@@ -563,6 +633,21 @@ impl State {
         }
     }
 
+    /// Has one wait again that was taken, before what comes after it.
+    fn put_back(&mut self, waiting: Waiting) {
+        let position = waiting.delivery.position();
+        let before = |one: &Waiting| one.delivery.position() < position;
+        let at = self.ready.iter().take_while(|one| before(one)).count();
+        self.ready_bytes += waiting.delivery.body.len();
+        self.ready.insert(at, waiting);
+    }
+
+    /// Whether more waits than may.
+    fn is_over(&self, window: Window) -> bool {
+        self.ready.len() > 1
+            && (self.ready.len() > window.deliveries || self.ready_bytes > window.bytes)
+    }
+
     /// Forgets one that waited and was taken out of `ready`: it is in the store.
     fn let_wait(&mut self, waiting: &Waiting) {
         self.held.remove(&try_of(&waiting.delivery));
@@ -574,8 +659,7 @@ impl State {
     fn shrink(&mut self, window: Window) {
         let mut shrunk = !self.pass.late.is_empty();
         self.pass.late.clear();
-        while self.ready.len() > 1
-            && (self.ready.len() > window.deliveries || self.ready_bytes > window.bytes)
+        while self.is_over(window)
             && let Some(last) = self.ready.pop_back()
         {
             self.let_wait(&last);

@@ -10,6 +10,7 @@
 //! - `publish`: match, commit, offer; [`Hand`] and `changes`: what is changed by hand; `to_the_end`:
 //!   neither is left half done;
 //! - `lane`: one endpoint's deliveries, in order and in bounded memory; `capacity`: what lanes share;
+//! - `trouble`: how lanes wait while this service itself cannot send;
 //! - `sender`: one attempt, `guarded` against its own panics; `meaning`: what is told of its status;
 //!   `recorder`: many outcomes in one commit; `counts`: what they come to;
 //! - `puller`: reading from the store what is due; `wakeups`: the one timer;
@@ -32,6 +33,7 @@ mod recorder;
 mod roster;
 mod sender;
 mod to_the_end;
+mod trouble;
 mod wakeups;
 
 use std::sync::Arc;
@@ -57,9 +59,10 @@ pub use hand::Hand;
 use capacity::{Memory, Places};
 use counts::Counts;
 use house::House;
-use metrics::Metrics;
+use metrics::{Gauges, Metrics};
 use sender::HeaderNames;
 use to_the_end::to_the_end;
+use trouble::Trouble;
 
 /// How long an idempotency key is remembered (contract, `POST /v1/events`).
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -216,6 +219,7 @@ impl Engine {
             wakeups: wakeups::Wakeups::default(),
             places: Places::new(options.max_in_flight),
             memory: Memory::default(),
+            trouble: Trouble::default(),
             outcomes,
             metrics: Metrics::new(),
             changes: tokio::sync::Mutex::default(),
@@ -453,9 +457,13 @@ impl Engine {
         let tasks = tokio::runtime::Handle::current()
             .metrics()
             .num_alive_tasks();
-        house
-            .metrics
-            .write(lanes, waiting, tasks, backlog, house.store.stats())
+        let gauges = Gauges {
+            lanes,
+            waiting,
+            in_trouble: house.trouble.lanes(),
+            tasks,
+        };
+        house.metrics.write(gauges, backlog, house.store.stats())
     }
 
     async fn flush_key_use_regularly(self) {

@@ -20,6 +20,21 @@ struct AttemptLabels {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NotMadeLabels {
+    reason: &'static str,
+}
+
+/// What is counted when it is asked for.
+pub(crate) struct Gauges {
+    pub(crate) lanes: usize,
+    /// Those of them that wait for a retry.
+    pub(crate) waiting: usize,
+    /// Those of them that this service itself cannot send to.
+    pub(crate) in_trouble: usize,
+    pub(crate) tasks: usize,
+}
+
 /// The engine's counters. One cheap update per event or attempt.
 pub(crate) struct Metrics {
     events: Counter,
@@ -28,11 +43,14 @@ pub(crate) struct Metrics {
     /// The one label set that nearly every attempt has, looked up once.
     delivered: Counter,
     panicked: Counter,
+    not_made: Family<NotMadeLabels, Counter>,
+    sent_twice: Counter,
     duration: Histogram,
     in_flight: Gauge,
     store_failures: Counter,
     lanes: Gauge,
     waiting_lanes: Gauge,
+    lanes_in_trouble: Gauge,
     tasks: Gauge,
     backlog_open: Gauge<i64, AtomicI64>,
     backlog_dead: Gauge<i64, AtomicI64>,
@@ -69,6 +87,8 @@ impl Metrics {
             attempts,
             delivered,
             panicked: Counter::default(),
+            not_made: Family::default(),
+            sent_twice: Counter::default(),
             duration: Histogram::new([
                 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
             ]),
@@ -76,6 +96,7 @@ impl Metrics {
             store_failures: Counter::default(),
             lanes: Gauge::default(),
             waiting_lanes: Gauge::default(),
+            lanes_in_trouble: Gauge::default(),
             tasks: Gauge::default(),
             backlog_open: Gauge::default(),
             backlog_dead: Gauge::default(),
@@ -115,6 +136,17 @@ impl Metrics {
             self.panicked.clone(),
         );
         registry.register(
+            "attempts_not_made",
+            "Attempts that this service itself could not make, for lack of a socket, port, route or name server, \
+             by what failed: none is counted against an endpoint, and no try is spent",
+            self.not_made.clone(),
+        );
+        registry.register(
+            "requests_sent_twice",
+            "Requests that were sent again on a new connection, since the kept one closed before the answer came",
+            self.sent_twice.clone(),
+        );
+        registry.register(
             "attempt_duration_seconds",
             "How long attempts took",
             self.duration.clone(),
@@ -138,6 +170,11 @@ impl Metrics {
             "endpoints_waiting",
             "Endpoints with a delivery that waits for its retry",
             self.waiting_lanes.clone(),
+        );
+        registry.register(
+            "endpoints_waiting_for_network",
+            "Endpoints with deliveries that wait because this service itself cannot reach the network",
+            self.lanes_in_trouble.clone(),
         );
         registry.register(
             "tasks",
@@ -223,23 +260,28 @@ impl Metrics {
         self.panicked.inc();
     }
 
+    pub(crate) fn attempt_not_made(&self, reason: Reason) {
+        let labels = NotMadeLabels {
+            reason: reason.as_str(),
+        };
+        self.not_made.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn sent_twice(&self) {
+        self.sent_twice.inc();
+    }
+
     pub(crate) fn store_failed(&self) {
         self.store_failures.inc();
     }
 
     /// All metrics in Prometheus' text format.
-    pub(crate) fn write(
-        &self,
-        lanes: usize,
-        waiting: usize,
-        tasks: usize,
-        backlog: Option<Backlog>,
-        store: Stats,
-    ) -> String {
+    pub(crate) fn write(&self, gauges: Gauges, backlog: Option<Backlog>, store: Stats) -> String {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.lanes.set(gauge(lanes));
-        self.waiting_lanes.set(gauge(waiting));
-        self.tasks.set(gauge(tasks));
+        self.lanes.set(gauge(gauges.lanes));
+        self.waiting_lanes.set(gauge(gauges.waiting));
+        self.lanes_in_trouble.set(gauge(gauges.in_trouble));
+        self.tasks.set(gauge(gauges.tasks));
         let large = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         if let Some(backlog) = backlog {
             self.backlog_open.set(large(backlog.unfinished));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use egress::{Exchange, Request, Response};
+use egress::{Exchange, Failure, Request, Response};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use model::attempt::{Attempt, Outcome, Reason, judge_status};
 use model::brand::Brand;
@@ -18,7 +18,7 @@ use uuid::fmt::Hyphenated;
 
 use crate::guarded::guarded;
 use crate::house::House;
-use crate::lane::{Lane, Target};
+use crate::lane::{Heard, Lane, Taken, Target, Turn};
 use crate::meaning::status_sentence;
 
 /// An attempt that ended and is to be recorded.
@@ -31,29 +31,74 @@ pub(crate) struct Settled {
     pub(crate) _open: TaskTrackerToken,
 }
 
+/// What an attempt came to.
+enum Ended {
+    /// It is to be recorded.
+    Settled(Settled),
+    /// It was not made, through no fault of the endpoint.
+    NotMade(DueDelivery, Failure),
+}
+
 /// Sends what a lane has, one delivery after the other, until there is nothing to take.
 pub(crate) async fn send_all(house: Arc<House>, lane: Arc<Lane>) {
     let mut first = true;
-    loop {
+    while its_turn(&house, &lane, first).await {
         let Some(places) = places(&house, &lane).await else {
             return lane.leave(first); // the house is closing
         };
         // Before it is looked where the delivery goes: an attempt that starts after a change took hold goes by it.
         let started_at = house.clock.now();
-        let (delivery, next) = lane.take(first);
+        let (taken, next) = lane.take(first);
         first = false;
         house.follow(&lane, next);
-        let Some((delivery, target)) = delivery else {
+        let Some(Taken {
+            delivery,
+            target,
+            number,
+        }) = taken
+        else {
             return;
         };
-        let settled = attempt(&house, &lane, delivery, &target, started_at).await;
+        let ended = attempt(&house, &lane, delivery, &target, started_at).await;
         drop(places);
-        let attempt = &settled.settlement.attempt;
-        let took = Duration::from_millis(attempt.duration_ms.into());
-        lane.ended(&target, attempt.reason.is_none(), took);
-        // Waits while the recorder is behind: what is in memory unrecorded stays bounded.
-        if house.outcomes.send(settled).await.is_err() {
-            return; // the recorder is gone, so the house is; the store still owes the delivery
+        match ended {
+            Ended::Settled(settled) => {
+                let attempt = &settled.settlement.attempt;
+                let took = Duration::from_millis(attempt.duration_ms.into());
+                lane.ended(&target, number, Heard::of(attempt), took);
+                // Waits while the recorder is behind: what is in memory unrecorded stays bounded.
+                if house.outcomes.send(settled).await.is_err() {
+                    return; // the recorder is gone, so the house is; the store still owes the delivery
+                }
+            }
+            Ended::NotMade(delivery, failure) => {
+                house.metrics.attempt_not_made(failure.reason);
+                let next = lane.not_made(&target, number, delivery, &failure);
+                house.follow(&lane, next);
+            }
+        }
+    }
+}
+
+/// Waits, without a place that others need, until the lane may make another attempt. Whether it may; if not, the
+/// sender has left.
+async fn its_turn(house: &House, lane: &Lane, first: bool) -> bool {
+    loop {
+        // Before it is looked at, so that no change after that is missed.
+        let turned = lane.turned.notified();
+        let (wait, in_trouble) = match lane.turn(first) {
+            Turn::Now => return true,
+            Turn::Left => return false,
+            Turn::After(wait) => (wait, false),
+            Turn::InTrouble(wait) => (wait, true),
+        };
+        tokio::select! {
+            biased;
+            // There are no places then, so that it leaves.
+            () = house.closing.cancelled() => return true,
+            () = turned => {}
+            () = house.trouble.got_through(), if in_trouble => return true,
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }
@@ -96,7 +141,7 @@ async fn attempt(
     delivery: DueDelivery,
     target: &Target,
     started_at: Timestamp,
-) -> Settled {
+) -> Ended {
     let open = house.tasks.token();
     let started = Instant::now();
     let in_flight = house.metrics.attempt_started();
@@ -119,13 +164,27 @@ async fn attempt(
         }
     };
     let duration = started.elapsed();
-    if let Err(failure) = &exchange.result {
-        tracing::debug!(
-            endpoint = %house.store.codec().uuid(lane.endpoint),
-            reason = failure.reason.as_str(),
-            detail = failure.operator_detail,
-            "an attempt failed"
-        );
+    let exchange = match exchange.result {
+        Err(failure) => {
+            tracing::debug!(
+                endpoint = %house.store.codec().uuid(lane.endpoint),
+                reason = failure.reason.as_str(),
+                detail = failure.operator_detail,
+                ours = failure.ours,
+                "an attempt failed"
+            );
+            if failure.ours {
+                return Ended::NotMade(delivery, failure);
+            }
+            Exchange {
+                result: Err(failure),
+                ..exchange
+            }
+        }
+        Ok(_) => exchange,
+    };
+    if exchange.sent_twice {
+        house.metrics.sent_twice();
     }
     let attempt = describe(number, started_at, duration.as_millis(), exchange);
     drop(in_flight);
@@ -134,11 +193,12 @@ async fn attempt(
         .attempt_ended(attempt.outcome, attempt.reason, duration);
 
     let nth = number.saturating_sub(delivery.schedule_start);
-    let verdict = house
-        .options
-        .schedule
-        .judge(nth, attempt.outcome, house.clock.steady());
-    Settled {
+    let verdict =
+        house
+            .options
+            .schedule
+            .judge(delivery.id, nth, attempt.outcome, house.clock.steady());
+    Ended::Settled(Settled {
         lane: Arc::clone(lane),
         settlement: Settlement {
             delivery: delivery.id,
@@ -150,7 +210,7 @@ async fn attempt(
         attempt_count: delivery.attempt_count,
         test: delivery.test,
         _open: open,
-    }
+    })
 }
 
 /// The exchange that was not made, since the rules of today refuse the endpoint's URL.
@@ -159,7 +219,7 @@ fn refused(sentence: &str) -> Exchange {
         remote_addr: None,
         timings: model::attempt::Timings::default(),
         sent_twice: false,
-        result: Err(egress::Failure {
+        result: Err(Failure {
             reason: Reason::BlockedAddress,
             detail: sentence.to_owned(),
             operator_detail: sentence.to_owned(),
@@ -168,6 +228,10 @@ fn refused(sentence: &str) -> Exchange {
         }),
     }
 }
+
+/// What an attempt says whose request went out on two connections.
+const SENT_TWICE: &str = "The connection that was kept closed before the answer came, so the request was sent again on a new \
+     one: the receiver may have seen it twice, under the same delivery id.";
 
 fn describe(number: u32, started_at: Timestamp, took_ms: u128, exchange: Exchange) -> Attempt {
     let (outcome, reason, detail, response) = match exchange.result {
@@ -182,6 +246,11 @@ fn describe(number: u32, started_at: Timestamp, took_ms: u128, exchange: Exchang
             Some(failure.detail),
             failure.partial,
         ),
+    };
+    let detail = match detail {
+        detail if !exchange.sent_twice => detail,
+        Some(detail) => Some(format!("{detail} {SENT_TWICE}")),
+        None => Some(SENT_TWICE.to_owned()),
     };
     let had_response = response.is_some();
     let Response {

@@ -254,6 +254,7 @@ async fn open() -> (Api, Engine) {
         team_pages_limit: unlimited,
         wrong_key_limit: unlimited,
         public_url: None,
+        ..WebOptions::default()
     };
     let api = web::api(engine.clone(), Arc::new(Catalog::vantagekit()), options);
     (api, engine)

@@ -35,7 +35,8 @@ fn main() -> ExitCode {
                         Outcome::Retry,
                         Outcome::PermanentFailure,
                     ] {
-                        black_box(black_box(&schedule).judge(nth, black_box(outcome), NOW));
+                        let schedule = black_box(&schedule);
+                        black_box(schedule.judge(DELIVERY, nth, black_box(outcome), NOW));
                     }
                 }
             }

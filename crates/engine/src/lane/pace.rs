@@ -14,14 +14,11 @@ pub(super) const SLOW_FOR: Duration = Duration::from_secs(10);
 /// How long an endpoint's attempts take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// None has ended yet.
+    /// None took long, or none has ended yet.
     #[default]
-    Unproven,
     Quick,
     /// One took long, and the last that did ended then.
-    Slow {
-        since: Instant,
-    },
+    Slow { since: Instant },
 }
 
 impl Pace {

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
-use model::endpoint::Secrets;
+use model::attempt::Reason;
+use model::endpoint::{Endpoint, Secrets, Subscription};
 use model::health::Health;
 use model::id::EventId;
 
@@ -140,13 +141,39 @@ fn lane_with(bounds: Bounds, memory: Memory) -> Lane {
         target,
         bounds,
         memory,
+        Trouble::default(),
     )
 }
 
-/// An attempt at where the lane sends now ended.
-fn ended(lane: &Lane, delivered: bool, took: Duration) {
+/// The latest attempt at where the lane sends now ended.
+fn ended(lane: &Lane, heard: Heard, took: Duration) {
     let target = lane.target.load_full();
-    lane.ended(&target, delivered, took);
+    let number = lane.lock().concurrency.begun();
+    lane.ended(&target, number, heard, took);
+}
+
+/// Many attempts have gone well: as many go on at once as may.
+fn widen(lane: &Lane) {
+    let mut state = lane.lock();
+    while state.concurrency.limit() < lane.bounds.in_flight {
+        let number = state.concurrency.begin(Instant::now());
+        state.concurrency.after(number, Heard::Answered, QUICK);
+    }
+}
+
+fn ours() -> Failure {
+    Failure {
+        reason: Reason::DnsTimeout,
+        detail: String::new(),
+        operator_detail: String::new(),
+        ours: true,
+        partial: None,
+    }
+}
+
+/// The id of the delivery that was taken.
+fn id_of(taken: Option<Taken>) -> Option<i64> {
+    taken.map(|taken| taken.delivery.id.0)
 }
 
 /// As long as an endpoint is slow after an attempt that took long.
@@ -170,10 +197,12 @@ struct World {
     /// Whether much is published now: a lane falls behind, and catches up.
     bursting: bool,
     pausing: bool,
+    /// Whether this service itself cannot send, now and then.
+    in_trouble: bool,
     bytes: usize,
     /// Senders that have not asked yet, and those that have.
     senders: VecDeque<bool>,
-    in_flight: Vec<DueDelivery>,
+    in_flight: Vec<Taken>,
     /// Committed outcomes the lane has not been told of: (id, attempt count, retry at).
     to_tell: VecDeque<(i64, u32, Option<i64>)>,
     /// Committed deliveries that were not offered yet.
@@ -197,7 +226,6 @@ impl World {
         };
         let bounds = Bounds {
             in_flight,
-            unproven: in_flight.div_ceil(2),
             unrecorded: in_flight * 2,
             window: holding(window),
             small_window: holding(window.div_ceil(2)),
@@ -212,6 +240,7 @@ impl World {
             failing: seed.is_multiple_of(2),
             bursting: false,
             pausing: seed.is_multiple_of(4),
+            in_trouble: false,
             bytes,
             senders: VecDeque::new(),
             in_flight: Vec::new(),
@@ -268,16 +297,28 @@ impl World {
         let Some(first) = self.senders.pop_front() else {
             return;
         };
-        let (delivery, next) = self.lane.take(first);
-        self.follow(next);
-        if let Some((delivery, target)) = delivery {
-            assert!(target.takes_deliveries());
-            *self
-                .sent
-                .entry((delivery.id.0, delivery.attempt_count))
-                .or_default() += 1;
-            self.in_flight.push(delivery);
+        // The waits of the lane are those of its senders' own time.
+        if self.lane.turn(first) == Turn::Left {
+            return;
         }
+        let (taken, next) = self.lane.take(first);
+        self.follow(next);
+        if let Some(taken) = taken {
+            assert!(taken.target.takes_deliveries());
+            self.in_flight.push(taken);
+        }
+    }
+
+    /// An attempt was not made, through no fault of the endpoint: the store hears nothing of it.
+    fn attempt_is_not_made(&mut self, taken: Taken) {
+        let Taken {
+            delivery,
+            target,
+            number,
+        } = taken;
+        let next = self.lane.not_made(&target, number, delivery, &ours());
+        self.follow(next);
+        self.senders.push_back(false);
     }
 
     /// An attempt ends and its outcome is committed; its sender asks again.
@@ -286,7 +327,17 @@ impl World {
             return;
         }
         let index = self.random.below(self.in_flight.len() as u64) as usize;
-        let delivery = self.in_flight.swap_remove(index);
+        let taken = self.in_flight.swap_remove(index);
+        if self.in_trouble && self.random.one_in(2) {
+            return self.attempt_is_not_made(taken);
+        }
+        let Taken {
+            delivery,
+            target,
+            number,
+        } = taken;
+        let sent = (delivery.id.0, delivery.attempt_count);
+        *self.sent.entry(sent).or_default() += 1;
         let fails = self.failing && self.random.one_in(3);
         let gives_up = self.random.one_in(3);
         let wait = 1 + self.random.below(50) as i64;
@@ -310,7 +361,13 @@ impl World {
             ten_seconds_pass(&self.lane);
         }
         let took = if self.random.one_in(8) { SLOW } else { QUICK };
-        ended(&self.lane, !fails, took);
+        let heard = match fails {
+            true => {
+                [Heard::TooMuch, Heard::TimedOut, Heard::Nothing][self.random.below(3) as usize]
+            }
+            false => Heard::Answered,
+        };
+        self.lane.ended(&target, number, heard, took);
         self.to_tell
             .push_back((delivery.id.0, delivery.attempt_count, retry_at));
         self.senders.push_back(false);
@@ -375,7 +432,7 @@ impl World {
     /// Somebody gives a finished delivery a fresh schedule.
     fn retry_by_hand(&mut self) {
         let id = match self.in_flight.first() {
-            Some(delivery) if self.random.one_in(2) => delivery.id.0,
+            Some(taken) if self.random.one_in(2) => taken.delivery.id.0,
             _ if self.next_id == 1 => return,
             _ => 1 + self.random.below(self.next_id as u64 - 1) as i64,
         };
@@ -399,6 +456,9 @@ impl World {
     fn step(&mut self, busy: bool) {
         if self.random.one_in(40) {
             self.bursting = !self.bursting;
+        }
+        if self.random.one_in(100) {
+            self.in_trouble = !self.in_trouble && self.pausing;
         }
         match self.random.below(100) {
             0..20 if busy && self.bursting => self.publish(),
@@ -454,12 +514,18 @@ fn every_delivery_ends_and_no_try_is_sent_twice_whatever_the_interleaving() {
             world.puller_steps();
         }
         assert_eq!(world.lane.memory.held(), 0, "seed {seed}: nothing waits");
+        assert_eq!(
+            world.lane.trouble.lanes(),
+            0,
+            "seed {seed}: no trouble is left"
+        );
     }
 }
 
 #[test]
 fn a_flood_of_offers_costs_a_bounded_window() {
     let lane = lane(Bounds::with_in_flight(4));
+    widen(&lane);
     for id in 0..100_000 {
         let _ = lane.offer(Model::delivery(id, &NEW, 300));
     }
@@ -586,7 +652,7 @@ fn a_retry_by_hand_outlives_a_page_that_was_read_before_it() {
     let (next, complete) = lane.page_read(as_it_was());
     assert!(next.senders == 1 && !complete, "there was news meanwhile");
     let (taken, _) = lane.take(true);
-    assert_eq!(taken.map(|(delivery, _)| delivery.attempt_count), Some(5));
+    assert_eq!(taken.map(|taken| taken.delivery.attempt_count), Some(5));
     // In flight: the next pass can only show it as it is known.
     lane.page_wanted().expect("another pass");
     assert!(lane.page_read(as_it_was()).1);
@@ -599,6 +665,7 @@ fn a_retry_by_hand_outlives_a_page_that_was_read_before_it() {
 fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails() {
     for failing in [false, true] {
         let lane = lane(Bounds::with_in_flight(8));
+        widen(&lane);
         let policy = egress::Policy::default();
         for paused in [true, false] {
             let _ = lane.retarget(|before| Target::new(&endpoint(paused), &policy, Some(before)));
@@ -611,10 +678,15 @@ fn a_lane_that_sends_again_begins_with_one_at_a_time_until_it_goes_well_or_fails
         for sent in 1..=GENTLE_START {
             let (delivery, next) = lane.take(first);
             first = false;
-            let (delivery, _) = delivery.unwrap();
+            let delivery = id_of(delivery).unwrap();
             assert_eq!(next.senders, 0, "one at a time: {sent}");
-            ended(&lane, !failing, QUICK);
-            let next = lane.recorded(delivery.id, 0, None);
+            let heard = if failing {
+                Heard::Nothing
+            } else {
+                Heard::Answered
+            };
+            ended(&lane, heard, QUICK);
+            let next = lane.recorded(DeliveryId(delivery), 0, None);
             if failing || sent == GENTLE_START {
                 assert_eq!(next.senders, 7, "all at once: {sent}");
                 break;
@@ -649,20 +721,22 @@ fn a_page_of_which_nothing_can_be_read_is_stepped_over_and_told_once() {
 }
 
 #[test]
-fn an_endpoint_has_few_places_until_an_attempt_has_ended_and_again_at_another_url() {
-    let lane = lane(Bounds::with_in_flight(64));
+fn an_endpoint_begins_with_one_at_a_time_and_again_at_another_url() {
+    let lane = lane(Bounds::with_in_flight(8));
     let mut senders = 0;
     for id in 0..300 {
         senders += lane.offer(Model::delivery(id, &NEW, 300)).senders;
     }
-    assert_eq!(senders, 16);
-    let take = |first| lane.take(first);
-    assert_eq!((0..16).map(|_| take(true).1.senders).sum::<usize>(), 0);
-    ended(&lane, false, QUICK);
-    assert_eq!(take(false).1.senders, 48);
-    assert!((0..48).all(|_| take(true).0.is_some()));
+    assert_eq!(senders, 1);
+    let (taken, next) = lane.take(true);
+    assert_eq!(next.senders, 0);
+    let Taken { target, number, .. } = taken.unwrap();
+    lane.ended(&target, number, Heard::Answered, QUICK);
+    assert_eq!(lane.take(false).1.senders, 1);
+    widen(&lane);
+    assert_eq!(lane.take(true).1.senders, 6);
+    assert!((0..6).all(|_| lane.take(true).0.is_some()));
 
-    let before = lane.target.load_full();
     let elsewhere = Endpoint {
         url: "https://other.vantagekit.com/".into(),
         ..endpoint(false)
@@ -670,10 +744,100 @@ fn an_endpoint_has_few_places_until_an_attempt_has_ended_and_again_at_another_ur
     let policy = egress::Policy::default();
     let _ = lane.retarget(|before| Target::new(&elsewhere, &policy, Some(before)));
     // What comes of attempts at the receiver before says nothing of this one.
-    lane.ended(&before, false, SLOW);
-    assert_eq!(lane.lock().pace, Pace::Unproven);
-    let stayed = (0..64).filter(|_| take(false).0.is_some());
-    assert_eq!(stayed.count(), 16, "the others leave");
+    lane.ended(&target, 8, Heard::Answered, SLOW);
+    assert!(!lane.is_slow());
+    let stayed = (0..8).filter(|_| lane.turn(false) == Turn::Now);
+    assert_eq!(stayed.count(), 1, "the others leave");
+    assert!(lane.take(false).0.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_at_an_endpoint_that_says_it_is_too_much_are_kept_apart() {
+    let lane = lane(Bounds::with_in_flight(8));
+    for id in 0..3 {
+        let _ = lane.offer(Model::delivery(id, &NEW, 300));
+    }
+    assert_eq!(lane.turn(true), Turn::Now);
+    assert_eq!(id_of(lane.take(true).0), Some(0));
+    ended(&lane, Heard::TooMuch, QUICK);
+    assert_eq!(lane.turn(false), Turn::After(2 * QUICK));
+    tokio::time::advance(Duration::from_millis(4)).await;
+    assert_eq!(lane.turn(false), Turn::After(Duration::from_millis(36)));
+    // What waits for its turn is as good as held: a pause takes hold at once.
+    let policy = egress::Policy::default();
+    let _ = lane.retarget(|before| Target::new(&endpoint(true), &policy, Some(before)));
+    assert_eq!(lane.turn(false), Turn::Now);
+    assert!(lane.take(false).0.is_none());
+    assert_eq!(lane.memory.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_sent_waits_in_its_order_and_is_tried_one_at_a_time() {
+    let lane = lane(Bounds::with_in_flight(4));
+    widen(&lane);
+    for id in 0..10 {
+        let _ = lane.offer(Model::delivery(id, &NEW, 300));
+    }
+    let mut taken: Vec<_> = (0..4).map(|_| lane.take(true).0.unwrap()).collect();
+    // They fail in another order than they began in.
+    taken.swap(0, 2);
+    for taken in taken {
+        let next = lane.not_made(&taken.target, taken.number, taken.delivery, &ours());
+        assert_eq!(next, Next::default());
+    }
+    assert_eq!(lane.trouble.lanes(), 1);
+    let left = (0..4).filter(|_| lane.turn(false) == Turn::Left).count();
+    assert_eq!(left, 3);
+    let Turn::InTrouble(wait) = lane.turn(false) else {
+        panic!("one waits");
+    };
+    assert!((75..=100).contains(&wait.as_millis()), "{wait:?}");
+    let _ = lane.offer(Model::delivery(10, &NEW, 300));
+    tokio::time::advance(wait).await;
+    assert_eq!(lane.turn(false), Turn::Now);
+    let first = lane.take(false).0.unwrap();
+    assert_eq!((first.delivery.id.0, first.delivery.attempt_count), (0, 0));
+    lane.ended(&first.target, first.number, Heard::Nothing, QUICK);
+    assert_eq!(lane.trouble.lanes(), 0, "any result ends it");
+    assert_eq!(
+        lane.lock().concurrency.limit(),
+        2,
+        "half of what was too many"
+    );
+    let (second, next) = lane.take(false);
+    assert_eq!((id_of(second), next.senders), (Some(1), 1));
+    let rest: Vec<_> = (2..=10).map(|_| id_of(lane.take(false).0)).collect();
+    assert_eq!(rest, (2..=10).map(Some).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trouble_costs_a_small_window_and_is_over_where_the_lane_holds_or_goes_elsewhere() {
+    let policy = egress::Policy::default();
+    let elsewhere = Endpoint {
+        url: "https://other.vantagekit.com/".into(),
+        ..endpoint(false)
+    };
+    for after in [endpoint(true), elsewhere] {
+        let lane = lane(Bounds::with_in_flight(64));
+        widen(&lane);
+        for id in 0..600 {
+            let _ = lane.offer(Model::delivery(id, &NEW, 300));
+        }
+        let taken: Vec<_> = (0..64).map(|_| lane.take(true).0.unwrap()).collect();
+        for taken in taken {
+            let _ = lane.not_made(&taken.target, taken.number, taken.delivery, &ours());
+        }
+        let waiting: Vec<i64> = {
+            let state = lane.lock();
+            state.ready.iter().map(|one| one.delivery.id.0).collect()
+        };
+        assert_eq!(waiting, (0..32).collect::<Vec<_>>(), "the oldest");
+        assert!(lane.memory.held() < 64 << 10);
+        assert_eq!(lane.lock().unrecorded(), 0, "no place is held");
+        assert_eq!(lane.trouble.lanes(), 1);
+        let _ = lane.retarget(|before| Target::new(&after, &policy, Some(before)));
+        assert_eq!(lane.trouble.lanes(), 0);
+    }
 }
 
 #[test]
@@ -692,7 +856,7 @@ fn an_endpoint_is_slow_until_an_attempt_is_quick_long_enough_after_one_that_was_
             ten_seconds_pass(&lane);
             assert!(lane.is_slow(), "not by time alone");
         }
-        ended(&lane, true, took);
+        ended(&lane, Heard::Answered, took);
         assert_eq!(lane.is_slow(), slow, "{took:?}");
     }
 }
@@ -704,16 +868,16 @@ fn a_slow_endpoint_keeps_little_in_memory_and_the_rest_is_read_again() {
         let _ = lane.offer(Model::delivery(id, &NEW, 300));
     }
     let (taken, _) = lane.take(true);
-    assert_eq!(taken.map(|(delivery, _)| delivery.id.0), Some(0));
+    assert_eq!(id_of(taken), Some(0));
     assert_eq!(lane.lock().ready.len(), 511);
-    ended(&lane, false, SLOW);
+    ended(&lane, Heard::TimedOut, SLOW);
     assert_eq!(lane.lock().ready.len(), 32);
     assert!(lane.memory.held() < 64 << 10, "{}", lane.memory.held());
     // What stays is the oldest of it; the rest is read from the store once that is low.
     let mut pulls = false;
     for id in 1..=16 {
         let (taken, next) = lane.take(false);
-        assert_eq!(taken.map(|(delivery, _)| delivery.id.0), Some(id));
+        assert_eq!(id_of(taken), Some(id));
         pulls |= next.pull | lane.recorded(DeliveryId(id), 0, None).pull;
     }
     assert!(pulls);
@@ -741,7 +905,7 @@ fn what_a_slow_endpoint_lets_go_in_the_middle_of_a_pass_comes_before_what_was_no
         if on_its_way {
             assert!(lane.page_wanted().unwrap().after.is_some());
         }
-        ended(&lane, false, SLOW);
+        ended(&lane, Heard::TimedOut, SLOW);
         if on_its_way {
             assert!(!lane.page_read(page(200..400)).1);
         }
@@ -761,7 +925,7 @@ fn what_a_slow_endpoint_lets_go_in_the_middle_of_a_pass_comes_before_what_was_no
 fn a_backlog_of_large_bodies_costs_a_bounded_window_too() {
     for (took, most) in [(QUICK, 1 << 20), (SLOW, 1 << 19)] {
         let lane = lane(Bounds::with_in_flight(1));
-        ended(&lane, false, took);
+        ended(&lane, Heard::TimedOut, took);
         assert!(lane.poke().pull);
         let mut id = 0;
         while let Some(wanted) = lane.page_wanted() {

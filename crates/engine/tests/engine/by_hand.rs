@@ -203,11 +203,8 @@ async fn a_dead_letter_retried_by_hand_has_a_fresh_schedule_under_the_same_id() 
     rig.engine.retry_delivery(rig.team, id).await.unwrap();
     wait(60).await;
     let seen = rig.receivers.seen();
-    let times: Vec<u128> = seen[6..]
-        .iter()
-        .map(|seen| (seen.at - began) / 100)
-        .collect();
-    assert_eq!(times, [0, 10, 30, 70, 150, 310], "in tenths of a second");
+    let times: Vec<u128> = seen[6..].iter().map(|seen| seen.at - began).collect();
+    assert!(rig.follows_schedule(id, &times), "{times:?}");
     assert!(
         seen.iter()
             .all(|one| one.header("x-vantagekit-delivery")

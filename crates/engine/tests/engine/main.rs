@@ -13,3 +13,4 @@ mod schedule;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod signatures;
+mod trouble;

@@ -1,7 +1,7 @@
 //! A house in virtual time: a real store on disk, receivers that follow a script.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +37,10 @@ pub(crate) enum Answer {
     Hangs,
     /// A bug of ours in reading what it answers.
     Panics,
+    /// The attempt cannot be made, for a reason of this service's own.
+    Ours(Reason, Duration),
+    /// This status, to a request that was sent again on another connection.
+    Twice(u16),
 }
 
 pub(crate) fn status(code: u16) -> Answer {
@@ -67,10 +71,57 @@ impl Seen {
 pub(crate) struct Scripted {
     began: Instant,
     scripts: Mutex<HashMap<String, Vec<Answer>>>,
+    /// What all receivers take together; beyond it they answer 429.
+    bucket: Mutex<Option<Bucket>>,
+    /// Until when this service itself cannot send.
+    trouble: Mutex<Option<(Instant, Answer)>>,
+    /// Attempts that could not be made.
+    not_made: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
 }
 
+/// So many a second, and so many at once.
+struct Bucket {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+    last: Instant,
+}
+
+impl Bucket {
+    fn takes(&mut self) -> bool {
+        let gone = self.last.elapsed().as_secs_f64();
+        self.last = Instant::now();
+        self.tokens = (self.tokens + gone * self.per_second).min(self.burst);
+        let takes = self.tokens >= 1.0;
+        if takes {
+            self.tokens -= 1.0;
+        }
+        takes
+    }
+}
+
 impl Scripted {
+    /// All receivers together take so many a second, and so many at once.
+    pub(crate) fn limit(&self, per_second: u32, burst: u32) {
+        *self.bucket.lock().unwrap() = Some(Bucket {
+            per_second: per_second.into(),
+            burst: burst.into(),
+            tokens: burst.into(),
+            last: Instant::now(),
+        });
+    }
+
+    /// For so long no attempt can be made: each comes to this.
+    pub(crate) fn trouble(&self, span: Duration, answer: Answer) {
+        *self.trouble.lock().unwrap() = Some((Instant::now() + span, answer));
+    }
+
+    /// How many attempts could not be made.
+    pub(crate) fn not_made(&self) -> usize {
+        self.not_made.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn script(&self, url: &str, answers: &[Answer]) {
         let mut answers = answers.to_vec();
         answers.reverse();
@@ -78,6 +129,11 @@ impl Scripted {
     }
 
     fn answer(&self, url: &str) -> Answer {
+        if let Some(bucket) = self.bucket.lock().unwrap().as_mut()
+            && !bucket.takes()
+        {
+            return status(429);
+        }
         let mut scripts = self.scripts.lock().unwrap();
         let script = scripts
             .get_mut(url)
@@ -107,6 +163,13 @@ impl Transport for Scripted {
         let url = request.url.as_str().to_owned();
         let headers = (request.headers)();
         assert_eq!(headers, (request.headers)(), "a second try has the same");
+        let trouble = *self.trouble.lock().unwrap();
+        if let Some((until, answer)) = trouble
+            && Instant::now() < until
+        {
+            self.not_made.fetch_add(1, Ordering::Relaxed);
+            return Box::pin(exchange(answer, request.deadline));
+        }
         self.seen.lock().unwrap().push(Seen {
             url: url.clone(),
             at: self.began.elapsed().as_millis(),
@@ -114,44 +177,53 @@ impl Transport for Scripted {
             body: request.body,
         });
         let answer = self.answer(&url);
-        Box::pin(async move {
-            let failure = |reason, detail: &str| Failure {
-                reason,
-                detail: detail.to_owned(),
-                operator_detail: detail.to_owned(),
-                ours: false,
-                partial: None,
-            };
-            let result = match answer {
-                Answer::Status(status, after) => {
-                    tokio::time::sleep(after).await;
-                    Ok(Response {
-                        status,
-                        headers: vec![("server".into(), "scripted".into())],
-                        body: Bytes::from_static(b"thanks"),
-                    })
-                }
-                Answer::Fails(reason, after) => {
-                    tokio::time::sleep(after).await;
-                    Err(failure(reason, "it failed"))
-                }
-                Answer::Hangs => {
-                    tokio::time::sleep_until(request.deadline).await;
-                    Err(failure(Reason::ResponseTimeout, "no answer in time"))
-                }
-                Answer::Panics => panic!("an answer that was not thought of"),
-            };
-            Exchange {
-                remote_addr: None,
-                timings: Timings::default(),
-                sent_twice: false,
-                result,
-            }
-        })
+        Box::pin(exchange(answer, request.deadline))
     }
 
     fn probe<'a>(&'a self, _: &'a ReceiverUrl) -> BoxFuture<'a, Probe> {
         Box::pin(std::future::ready(Probe::Reachable))
+    }
+}
+
+/// What an answer comes to.
+async fn exchange(answer: Answer, deadline: Instant) -> Exchange {
+    let failure = |reason, detail: &str, ours| Failure {
+        reason,
+        detail: detail.to_owned(),
+        operator_detail: detail.to_owned(),
+        ours,
+        partial: None,
+    };
+    let response = |status| Response {
+        status,
+        headers: vec![("server".into(), "scripted".into())],
+        body: Bytes::from_static(b"thanks"),
+    };
+    let result = match answer {
+        Answer::Status(status, after) => {
+            tokio::time::sleep(after).await;
+            Ok(response(status))
+        }
+        Answer::Twice(status) => Ok(response(status)),
+        Answer::Panics => panic!("an answer that was not thought of"),
+        Answer::Fails(reason, after) => {
+            tokio::time::sleep(after).await;
+            Err(failure(reason, "it failed", false))
+        }
+        Answer::Hangs => {
+            tokio::time::sleep_until(deadline).await;
+            Err(failure(Reason::ResponseTimeout, "no answer in time", false))
+        }
+        Answer::Ours(reason, after) => {
+            tokio::time::sleep(after).await;
+            Err(failure(reason, "no socket", true))
+        }
+    };
+    Exchange {
+        remote_addr: None,
+        timings: Timings::default(),
+        sent_twice: matches!(answer, Answer::Twice(_)),
+        result,
     }
 }
 
@@ -294,6 +366,9 @@ impl Rig {
         let receivers = Arc::new(Scripted {
             began: Instant::now(),
             scripts: Mutex::default(),
+            bucket: Mutex::default(),
+            trouble: Mutex::default(),
+            not_made: AtomicUsize::new(0),
             seen: Mutex::default(),
         });
         let clock = Arc::new(VirtualClock::starting_at(START));
@@ -401,6 +476,27 @@ impl Rig {
 
     pub(crate) fn at(&self) -> u128 {
         self.began.elapsed().as_millis()
+    }
+
+    /// When a delivery of which each attempt fails after `took` is attempted, in milliseconds from its first
+    /// attempt: the whole schedule, by the rule that spreads its retries.
+    pub(crate) fn schedule_of(&self, delivery: DeliveryId, took: u128) -> Vec<u128> {
+        let (mut times, mut at) = (Vec::new(), 0);
+        for nth in 1.. {
+            times.push(at);
+            let Some(wait) = self.options.schedule.wait(delivery, nth) else {
+                break;
+            };
+            at += took + wait.as_millis();
+        }
+        times
+    }
+
+    /// Whether a delivery was attempted at these times, but for the moments that recording takes.
+    pub(crate) fn follows_schedule(&self, delivery: DeliveryId, times: &[u128]) -> bool {
+        let due = self.schedule_of(delivery, 0);
+        let mut pairs = times.iter().zip(&due);
+        times.len() == due.len() && pairs.all(|(at, due)| at.abs_diff(*due) < 50)
     }
 
     pub(crate) async fn delivery(

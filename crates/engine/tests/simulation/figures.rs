@@ -16,6 +16,7 @@ pub(crate) struct Figures {
     doubts: u64,
     requests: u64,
     repeats: u64,
+    pub(crate) not_made: u64,
     processes: u64,
     pub(crate) deaths: u64,
     pub(crate) commits: u64,
@@ -34,6 +35,7 @@ impl Figures {
                 .iter()
                 .filter(|seen| seen.end.is_none())
                 .count() as u64,
+            not_made: state.wire.not_made,
             processes: state.processes.len() as u64,
             deaths: state.deaths,
             commits: state.disk.commits,
@@ -58,6 +60,7 @@ impl Figures {
             (&mut self.doubts, other.doubts),
             (&mut self.requests, other.requests),
             (&mut self.repeats, other.repeats),
+            (&mut self.not_made, other.not_made),
             (&mut self.processes, other.processes),
             (&mut self.deaths, other.deaths),
             (&mut self.commits, other.commits),
@@ -72,7 +75,7 @@ impl fmt::Display for Figures {
         write!(
             f,
             "{} worlds, {} virtual hours, {} steps, {} events acknowledged, {} calls in doubt, {} \
-             attempts, {} of them cut off, {} processes, {} deaths, {} commits",
+             attempts, {} of them cut off, {} that could not be made, {} processes, {} deaths, {} commits",
             self.worlds,
             self.millis / 3_600_000,
             self.steps,
@@ -80,6 +83,7 @@ impl fmt::Display for Figures {
             self.doubts,
             self.requests,
             self.repeats,
+            self.not_made,
             self.processes,
             self.deaths,
             self.commits,

@@ -46,6 +46,8 @@ pub(crate) enum What {
     Act(Act),
     /// The store's disk behaves like this from now on.
     Disk(Trouble),
+    /// The service can or cannot send from now on, for a reason of its own.
+    Net(Net),
     /// Somebody sets the wall clock, by so many milliseconds.
     Clock(i64),
     /// The process dies, and is started again after so many milliseconds.
@@ -101,6 +103,17 @@ pub(crate) struct Trouble {
     pub(crate) unreadable: u64,
     /// A commit takes up to so many milliseconds more.
     pub(crate) slow: u64,
+}
+
+/// What becomes of an attempt before it reaches anybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Net {
+    #[default]
+    Well,
+    /// No name server answers, until the attempt's deadline.
+    Silent,
+    /// There is no port, file or route for a connection.
+    NoPorts,
 }
 
 pub(crate) const TYPES: [&str; 4] = [
@@ -210,6 +223,14 @@ impl Draft {
             let end = at + 200 + self.any_below(15 * SECOND);
             self.add(at, What::Disk(trouble));
             self.add(end, What::Disk(Trouble::default()));
+        }
+        if self.chance(35) {
+            let at = begin + self.any_below(50 * SECOND);
+            let net = [Net::Silent, Net::NoPorts][self.dice.below(2)];
+            let longest = [2 * SECOND, MINUTE][self.dice.below(2)];
+            let end = at + 100 + self.any_below(longest);
+            self.add(at, What::Net(net));
+            self.add(end, What::Net(Net::Well));
         }
         if self.chance(40) {
             let at = begin + self.any_below(50 * SECOND);

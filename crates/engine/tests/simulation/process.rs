@@ -13,7 +13,7 @@ use crate::disk::{self, Disk};
 use crate::figures::Figures;
 use crate::laws;
 use crate::people;
-use crate::plan::{Plan, Trouble, What};
+use crate::plan::{Net, Plan, Trouble, What};
 use crate::shared::keyring;
 use crate::wire::Wires;
 use crate::world::{Death, ProcessClock, Story, World};
@@ -117,6 +117,7 @@ async fn work(world: &Arc<World>, disk: &Arc<Disk>, at_rest: bool, down: &mut u6
                 tokio::spawn(world.watched(act));
             }
             What::Disk(trouble) => world.set_trouble(trouble),
+            What::Net(net) => world.set_net(net),
             What::Clock(step) => world.set_clock(step),
             What::Crash { down: so_long } => {
                 *down = so_long;
@@ -134,6 +135,7 @@ async fn work(world: &Arc<World>, disk: &Arc<Disk>, at_rest: bool, down: &mut u6
         }
     }
     world.set_trouble(Trouble::default());
+    world.set_net(Net::Well);
     come_to_rest(world, &engine).await;
     if tokio::time::timeout(Duration::ZERO, engine.broken())
         .await

@@ -125,4 +125,5 @@ fn a_seed_is_the_same_world_each_time_step_by_step() {
     }
     println!("{figures}");
     assert!(figures.deaths > 10 && figures.commits > 1_000, "{figures}");
+    assert!(figures.not_made > 50, "{figures}");
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use egress::{BoxFuture, Connections, Exchange, Failure, Probe, ReceiverUrl, Request, Response};
 use http::HeaderMap;
-use model::attempt::Timings;
+use model::attempt::{Reason, Timings};
 use model::id::{DeliveryId, IdCodec};
 use model::time::Timestamp;
 use signature::SigningKeys;
 
 use crate::habit::{Habit, Reply};
 use crate::ledger::{Settings, marker_of};
+use crate::plan::Net;
 use crate::random::Random;
 use crate::world::{State, World};
 
@@ -28,6 +29,8 @@ pub(crate) struct Wire {
     by_place: HashMap<usize, usize>,
     by_team: HashMap<usize, usize>,
     ends: u64,
+    /// Attempts that reached nobody, for a reason of the service's own.
+    pub(crate) not_made: u64,
     /// Requests that came while their endpoint was being changed, and do not fit what it was before.
     doubted: Vec<Doubted>,
     /// The keys of every secret that was ever seen: making them costs more than using them.
@@ -175,6 +178,9 @@ impl egress::Transport for Wires {
         if self.world.is_dead() {
             return Box::pin(std::future::pending());
         }
+        if let Some(net) = self.cut_off() {
+            return Box::pin(self.not_made(net, request.deadline));
+        }
         let Some((number, reply)) = self.arrives(&request) else {
             return Box::pin(std::future::pending());
         };
@@ -224,6 +230,40 @@ impl egress::Transport for Wires {
 }
 
 impl Wires {
+    /// Why nothing can be sent, where it is so.
+    fn cut_off(&self) -> Option<Net> {
+        let state = &mut *self.world.lock();
+        let (net, _) = state.net;
+        state.wire.not_made += u64::from(net != Net::Well);
+        (net != Net::Well).then_some(net)
+    }
+
+    /// Nobody sees an attempt that is not made.
+    async fn not_made(&self, net: Net, deadline: tokio::time::Instant) -> Exchange {
+        self.world
+            .tell(&format_args!("an attempt is not made: {net:?}"));
+        let reason = match net {
+            Net::Silent => {
+                tokio::time::sleep_until(deadline).await;
+                Reason::DnsTimeout
+            }
+            Net::Well | Net::NoPorts => Reason::ConnectionRefused,
+        };
+        self.world.alive().await;
+        Exchange {
+            remote_addr: None,
+            timings: Timings::default(),
+            sent_twice: false,
+            result: Err(Failure {
+                reason,
+                detail: "it was not made".into(),
+                operator_detail: "it was not made".into(),
+                ours: true,
+                partial: None,
+            }),
+        }
+    }
+
     /// A request arrives: which one it is, and what becomes of it. None where it is so wrong that nobody
     /// can be told.
     fn arrives(&self, request: &Request<'_>) -> Option<(usize, Reply)> {

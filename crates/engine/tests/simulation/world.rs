@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use vk_engine::Clock;
 
 use crate::ledger::Ledger;
-use crate::plan::{Plan, Trouble};
+use crate::plan::{Net, Plan, Trouble};
 use crate::random::Random;
 use crate::shared::{Folder, START};
 use crate::wire::Wire;
@@ -22,6 +22,10 @@ use crate::wire::Wire;
 /// How long after trouble everything may still be late: the longest that the engine waits before it tries
 /// again to read or to write, and some time to catch up.
 const AFTERMATH: u64 = 7_000;
+
+/// How long after the service could not send everything may still be late: a try that began before the end goes
+/// on until its deadline, and the others follow it.
+const AFTER_SILENCE: u64 = 12_000;
 
 /// How long a process may take until it works.
 const STARTING: u64 = 500;
@@ -69,6 +73,10 @@ pub(crate) struct State {
     pub(crate) down: Vec<(u64, u64)>,
     /// When the store was in trouble, or things were still late from that.
     pub(crate) troubled: Vec<(u64, u64)>,
+    /// Whether it can send, and since when.
+    pub(crate) net: (Net, u64),
+    /// When it could not send, or things were still late from that.
+    pub(crate) cut_off: Vec<(u64, u64)>,
     violations: Vec<String>,
 }
 
@@ -149,6 +157,8 @@ impl World {
             next_step: 0,
             down: Vec::new(),
             troubled: Vec::new(),
+            net: (Net::Well, 0),
+            cut_off: Vec::new(),
             violations: Vec::new(),
         };
         Arc::new(Self {
@@ -315,6 +325,16 @@ impl World {
             state.troubled.push((since, now + before.slow + AFTERMATH));
         }
         (state.disk.trouble, state.disk.since) = (trouble, now);
+    }
+
+    /// The service can or cannot send from now on.
+    pub(crate) fn set_net(&self, net: Net) {
+        let mut state = self.lock();
+        let now = state.now();
+        let (before, since) = std::mem::replace(&mut state.net, (net, now));
+        if before != Net::Well {
+            state.cut_off.push((since, now + AFTER_SILENCE));
+        }
     }
 
     pub(crate) fn set_clock(&self, step: i64) {

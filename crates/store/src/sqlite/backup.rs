@@ -385,10 +385,10 @@ mod tests {
         std::fs::write(folder.join("copy.db.partial"), "half").unwrap();
         let under_way = Partial::make(&target).unwrap();
         assert_eq!(under_way.file.metadata().unwrap().len(), 0);
-        let second = Partial::make(&target).err().unwrap().0;
+        let second = Partial::make(&target).err().unwrap().sentence;
         assert!(second.contains("under way"), "{second}");
         under_way.keep(&target).unwrap();
-        let another = Partial::make(&target).unwrap().keep(&target).unwrap_err().0;
+        let another = Partial::make(&target).unwrap().keep(&target).unwrap_err().sentence;
         assert!(another.contains("never writes over"), "{another}");
         let left: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");

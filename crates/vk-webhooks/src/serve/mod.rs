@@ -282,8 +282,17 @@ impl Service {
     async fn broken(&mut self) -> anyhow::Error {
         const PANICKED: &str = "panicked, which is a bug: please report it with the lines above. Start the service \
                                 again: it takes up all unfinished deliveries";
-        let doors = self.doors.iter_mut().map(Door::broken);
-        let doors = futures_util::future::select_all(doors.map(Box::pin));
+        let doors = self.doors.as_mut_slice();
+        let doors = async {
+            match doors {
+                [] => std::future::pending().await,
+                [api] => api.broken().await,
+                [api, metrics, ..] => tokio::select! {
+                    () = api.broken() => {}
+                    () = metrics.broken() => {}
+                },
+            }
+        };
         tokio::select! {
             fatal = self.store.failed() => match fatal {
                 Fatal::Disk => anyhow!(
@@ -294,7 +303,7 @@ impl Service {
                 Fatal::Panic => anyhow!("a part of the store {PANICKED}"),
             },
             () = self.engine.broken() => anyhow!("a part of the delivery engine {PANICKED}"),
-            _ = doors => anyhow!("what accepts connections {PANICKED}"),
+            () = doors => anyhow!("what accepts connections {PANICKED}"),
             _ = &mut self.housekeeping => anyhow!("what deletes finished events {PANICKED}"),
         }
     }

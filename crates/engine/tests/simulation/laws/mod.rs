@@ -38,7 +38,8 @@ pub(crate) async fn at_rest(engine: &Engine) -> Result<(), String> {
     };
     for (name, expected) in [
         ("vk_webhooks_attempts_in_flight", 0),
-        ("vk_webhooks_endpoints_waiting", 0),
+        ("vk_webhooks_endpoints_waiting ", 0),
+        ("vk_webhooks_endpoints_waiting_for_network ", 0),
         ("vk_webhooks_store_queued", 0),
         ("vk_webhooks_tasks", TASKS_AT_REST),
     ] {

@@ -11,8 +11,13 @@ use crate::ledger::Answer;
 use crate::wire::Seen;
 use crate::world::{State, World};
 
-/// How long a delivery waits after its first, second, … failure, in milliseconds (contract A).
+/// How long a delivery waits at least after its first, second, … failure, in milliseconds (contract A).
 const WAITS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 16_000];
+
+/// How much longer it waits at most: a quarter.
+const fn with_spread(wait: u64) -> u64 {
+    wait + wait / 4
+}
 
 pub(super) fn check(world: &World, state: &State, books: &Books, wrong: &mut Vec<String>) {
     let requests = requests_of(state);
@@ -88,7 +93,9 @@ fn retries(
         let (Some(next), Some(end)) = (next, before.end) else {
             continue;
         };
-        let (earliest, latest) = due(state, before.process, end.at + wait, next.process);
+        let (earliest, _) = due(state, before.process, end.at + wait, next.process);
+        let spread = end.at + with_spread(*wait);
+        let (_, latest) = due(state, before.process, spread, next.process);
         if next.began + 1 < earliest {
             let ms = next.began;
             return Err(format!("it was due at {earliest} ms and sent at {ms} ms"));
@@ -105,7 +112,7 @@ fn due(state: &State, process: usize, at: u64, other: usize) -> (u64, u64) {
     let mut due = state.processes[process].steady_zero.after(millis(at));
     for later in &state.processes[process + 1..=other.max(process)] {
         let began = later.steady_zero.after(millis(later.began));
-        due = due.min(began.after(millis(WAITS[4])));
+        due = due.min(began.after(millis(with_spread(WAITS[4]))));
     }
     let zero = state.processes[other].steady_zero;
     let by_clock = due.since(zero).as_millis() as u64;
@@ -122,6 +129,7 @@ impl Excuses {
     fn of(world: &World, state: &State) -> Self {
         let mut of_all: Vec<(u64, u64)> = state.down.clone();
         of_all.extend(&state.troubled);
+        of_all.extend(&state.cut_off);
         of_all.extend(full(state, world.plan.limits.all, |_| true));
         let limits = world.plan.limits;
         let slow: Vec<_> = (0..state.ledger.places.len())
@@ -143,8 +151,11 @@ impl Excuses {
             });
             of_place.extend(both(&slow[number], &half_of_all));
             of_place.extend(both(&slow[number], &half_of_team));
-            // It is sending; what it may have in flight besides, the limits' own law knows.
-            of_place.extend(full(state, 1, |seen| seen.place == number));
+            // It is sending: how much at once depends on what it answers. The pause between two attempts is
+            // shorter than the tolerance.
+            let its = state.wire.requests.iter();
+            let its = its.filter(|seen| seen.place == number);
+            of_place.extend(its.map(|seen| (seen.began, over(state, seen))));
             let ends = place.moods.iter().skip(1).map(|(at, _)| *at);
             let ends = ends.chain([u64::MAX]);
             let holds = place
