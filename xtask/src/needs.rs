@@ -198,6 +198,12 @@ pub(crate) fn of(check: &str) -> &'static [&'static Need] {
     const GO: Need = Need::Tool(&tools::GO);
     const PYTHON: Need = Need::Tool(&tools::PYTHON);
     const VALGRIND: Need = Need::Tool(&tools::VALGRIND);
+    const SQLITE3: Need = Need::Tool(&tools::SQLITE3);
+    const OPENSSL: Need = Need::Tool(&tools::OPENSSL);
+    const NGINX: Need = Need::Tool(&tools::NGINX);
+    const CADDY: Need = Need::Tool(&tools::CADDY);
+    const HAPROXY: Need = Need::Tool(&tools::HAPROXY);
+    const APACHE: Need = Need::Tool(&tools::APACHE);
     match check {
         "format" => &[&FORMATTER],
         "lint" => &[&FREE_DISK, &LINTER],
@@ -214,7 +220,10 @@ pub(crate) fn of(check: &str) -> &'static [&'static Need] {
             &CONTROL_GROUP,
             &CC,
             &SH,
+            &SQLITE3,
+            &OPENSSL,
         ],
+        "proxies" => &[&LOOPBACK, &NGINX, &CADDY, &HAPROXY, &APACHE, &CURL],
         "receivers" => &[&LOOPBACK, &NODE, &PYTHON, &GO],
         "api" => &[&FREE_DISK, &LOOPBACK, &PYTHON],
         "browser" => &[

@@ -231,10 +231,6 @@ fn advisories() -> Result<Count> {
 
 /// All of cargo's tests. The binaries are built first: the whole-service tests run the real one.
 fn cargo_tests() -> Result<Count> {
-    // The blocks of docs/operating.md are run with them.
-    for tool in [&tools::SQLITE3, &tools::OPENSSL] {
-        tool.get()?;
-    }
     must_run(cargo(&["build", "--workspace", "--bins", "--quiet"]))?;
     let mut count = Count::default();
     let mut ignored = 0;
@@ -318,9 +314,6 @@ fn receivers() -> Result<Count> {
 
 /// The documented proxies, each before a real service.
 fn proxies() -> Result<Count> {
-    for proxy in &tools::PROXIES {
-        proxy.get()?;
-    }
     must_run(cargo(&["build", "--package", "vk-webhooks", "--quiet"]))?;
     let mut count = None;
     let example = ["run", "--quiet", "-p", "vk-tests", "--example", "proxies"];

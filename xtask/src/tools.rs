@@ -83,7 +83,7 @@ pub(crate) const VALGRIND: SystemTool = SystemTool {
     package: "valgrind",
 };
 
-/// Reads a database beside the service, as docs/operating.md has it.
+/// Reads a database beside the service, as docs/operating.md has it; the tests run that page's commands.
 pub(crate) const SQLITE3: SystemTool = SystemTool {
     program: "sqlite3",
     probe: &["--version"],
@@ -95,34 +95,30 @@ pub(crate) const OPENSSL: SystemTool = SystemTool {
     probe: &["version"],
     package: "openssl",
 };
-/// The proxies of docs/operating.md, and what asks through them.
-pub(crate) const PROXIES: [SystemTool; 5] = [
-    SystemTool {
-        program: "nginx",
-        probe: &["-v"],
-        package: "nginx-light",
-    },
-    SystemTool {
-        program: "caddy",
-        probe: &["version"],
-        package: "caddy",
-    },
-    SystemTool {
-        program: "haproxy",
-        probe: &["-v"],
-        package: "haproxy",
-    },
-    SystemTool {
-        program: "apache2",
-        probe: &["-v"],
-        package: "apache2",
-    },
-    SystemTool {
-        program: "curl",
-        probe: &["--version"],
-        package: "curl",
-    },
-];
+/// A proxy of docs/operating.md.
+pub(crate) const NGINX: SystemTool = SystemTool {
+    program: "nginx",
+    probe: &["-v"],
+    package: "nginx-light",
+};
+/// A proxy of docs/operating.md.
+pub(crate) const CADDY: SystemTool = SystemTool {
+    program: "caddy",
+    probe: &["version"],
+    package: "caddy",
+};
+/// A proxy of docs/operating.md.
+pub(crate) const HAPROXY: SystemTool = SystemTool {
+    program: "haproxy",
+    probe: &["-v"],
+    package: "haproxy",
+};
+/// A proxy of docs/operating.md.
+pub(crate) const APACHE: SystemTool = SystemTool {
+    program: "apache2",
+    probe: &["-v"],
+    package: "apache2",
+};
 
 impl SystemTool {
     /// What it is called.
