@@ -179,11 +179,12 @@ async fn an_address_among_the_dns_names_is_said() {
     );
 }
 
-/// Run by the next test, in a process whose system roots are a folder of its own.
-#[tokio::test]
-#[ignore = "needs the folder that the test after it makes"]
-async fn a_servers_certificate_in_the_systems_folder_is_no_root() {
-    let folder = std::env::var("SSL_CERT_DIR").unwrap();
+/// The variable that names the folder to the process of [`only_authorities_of_the_systems_folder_are_roots`] whose
+/// system roots are in it.
+const ROOTS_FOLDER: &str = "VK_EGRESS_TEST_ROOTS";
+
+/// What that process tries.
+async fn a_servers_certificate_in_the_systems_folder_is_no_root(folder: &str) {
     let read = |name: &str| std::fs::read(format!("{folder}/{name}")).unwrap();
     let dns = name_server(|_, _| addresses(&["127.0.0.1"])).await;
     let mut options = options(None, Some(dns.address));
@@ -211,6 +212,9 @@ async fn a_servers_certificate_in_the_systems_folder_is_no_root() {
 
 #[tokio::test]
 async fn only_authorities_of_the_systems_folder_are_roots() {
+    if let Ok(folder) = std::env::var(ROOTS_FOLDER) {
+        return a_servers_certificate_in_the_systems_folder_is_no_root(&folder).await;
+    }
     let folder = std::env::temp_dir().join(format!("vk-egress-roots-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();
@@ -244,11 +248,11 @@ async fn only_authorities_of_the_systems_folder_are_roots() {
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
         child.args([
             "--exact",
-            "--ignored",
-            "tls::a_servers_certificate_in_the_systems_folder_is_no_root",
+            "tls::only_authorities_of_the_systems_folder_are_roots",
         ]);
         child
             .env("SSL_CERT_DIR", &folder)
+            .env(ROOTS_FOLDER, &folder)
             .env_remove("SSL_CERT_FILE");
         let output = child.output().await.unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

@@ -21,7 +21,7 @@ use store::driver::{Commit, Driver, Line, Pending, Query, Stats, Unit};
 use store::value::Rows;
 use store::{LogFilter, SqliteDriver, SqliteOptions, Store, StoreError};
 use tokio::time::Instant;
-use vk_engine::{Engine, EngineOptions, Publication, VirtualClock};
+use vk_engine::{Clock, Engine, EngineOptions, Publication, VirtualClock};
 
 use crate::shared::{Folder, keyring};
 pub(crate) use crate::shared::{START, url};
@@ -376,7 +376,7 @@ impl Rig {
         let engine = start(
             &folder,
             Arc::clone(&receivers) as _,
-            &clock,
+            Arc::clone(&clock) as _,
             &options,
             &faults,
         )
@@ -407,25 +407,22 @@ impl Rig {
         self.engine = start(
             &self.folder,
             transport,
-            &self.clock,
+            Arc::clone(&self.clock) as _,
             &self.options,
             &self.faults,
         )
         .await;
     }
 
-    /// The same store under an engine with another transport.
-    pub(crate) async fn with_transport(mut self, transport: Arc<dyn Transport>) -> Self {
+    /// The same store under an engine with another transport and another clock.
+    pub(crate) async fn with_parts(
+        mut self,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         self.engine.stop(Duration::from_secs(1)).await;
         self.engine.store().close().await;
-        self.engine = start(
-            &self.folder,
-            transport,
-            &self.clock,
-            &self.options,
-            &self.faults,
-        )
-        .await;
+        self.engine = start(&self.folder, transport, clock, &self.options, &self.faults).await;
         self
     }
 
@@ -532,7 +529,7 @@ impl Rig {
 async fn start(
     folder: &Folder,
     transport: Arc<dyn Transport>,
-    clock: &Arc<VirtualClock>,
+    clock: Arc<dyn Clock>,
     options: &EngineOptions,
     faults: &Arc<Faults>,
 ) -> Engine {
@@ -544,7 +541,7 @@ async fn start(
     let store = Store::with_driver(Arc::new(driver), keyring())
         .await
         .unwrap();
-    Engine::start(store, transport, Arc::clone(clock) as _, options.clone())
+    Engine::start(store, transport, clock, options.clone())
         .await
         .unwrap()
 }
