@@ -302,7 +302,11 @@ mod tests {
             assert_eq!(in_short(text, most), cut, "{text:?}");
         }
         for (url, most, both) in [
-            ("https://a.example.com/hook", 250, "https://a.example.com/hook"),
+            (
+                "https://a.example.com/hook",
+                250,
+                "https://a.example.com/hook",
+            ),
             (
                 "https://münchen.de/hook",
                 250,
