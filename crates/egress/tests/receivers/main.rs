@@ -12,3 +12,4 @@ mod http;
 mod keep_alive;
 mod scripts;
 mod tls;
+mod unicode;
