@@ -20,6 +20,8 @@ enum Rule {
     Stopped,
     /// A unit of systemd, which would need the machine's own: read, and what it starts is started.
     Unit,
+    /// A socket of systemd, which would need the machine's own: read. tests/start.rs passes such a listener.
+    Socket,
     /// A proxy's, which needs that program: `cargo xtask test --only proxies` runs it.
     Proxy,
     /// Settings of ours: a service starts with them.
@@ -29,6 +31,7 @@ enum Rule {
 /// The rule for each block, by its language and something that stands in it.
 const RULES: &[(&str, &str, Rule)] = &[
     ("ini", "[Service]", Rule::Unit),
+    ("ini", "[Socket]", Rule::Socket),
     ("nginx", "upstream", Rule::Proxy),
     ("caddyfile", "reverse_proxy", Rule::Proxy),
     ("haproxy", "backend", Rule::Proxy),
@@ -213,7 +216,7 @@ async fn the_unit_is_one_and_what_it_starts_starts() -> Result<()> {
     let blocks = operating_blocks()?;
     let block = blocks
         .iter()
-        .find(|block| block.language == "ini")
+        .find(|block| rule_for(block).is_ok_and(|rule| rule == Rule::Unit))
         .context("the unit")?;
     let mut section = String::new();
     let mut settings = Vec::new();
@@ -291,6 +294,26 @@ async fn the_unit_is_one_and_what_it_starts_starts() -> Result<()> {
     .await;
     assert!(child.try_wait()?.is_none(), "it runs");
     child.kill().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_socket_listens_where_the_service_would() -> Result<()> {
+    let blocks = operating_blocks()?;
+    let block = blocks
+        .iter()
+        .find(|block| rule_for(block).is_ok_and(|rule| rule == Rule::Socket))
+        .context("the socket")?;
+    let listens = block
+        .text
+        .lines()
+        .find_map(|line| line.strip_prefix("ListenStream="))
+        .context("ListenStream")?;
+    let defaults = run(&["config"], &[]).await?.out;
+    assert!(
+        defaults.contains(&format!("listen = \"{listens}\"")),
+        "{listens} is not the default of the setting listen"
+    );
     Ok(())
 }
 

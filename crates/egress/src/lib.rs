@@ -4,7 +4,7 @@
 //!
 //! - `policy`: what an operator allows beyond the default rules.
 //! - `receiver_url`: a URL becomes [`ReceiverUrl`], the only form that is used from then on;
-//!   `host_name` knows which names are nobody's.
+//!   `host_name` knows which names are nobody's, `unicode_host` the two forms of names beyond ASCII.
 //! - `address`: the one classifier of addresses.
 //! - `exchange`: the words for one exchange, and the seam [`Transport`]; the other seams are
 //!   [`Resolver`] and [`Dialer`].
@@ -42,6 +42,7 @@ mod stream;
 mod tls;
 mod transport;
 mod tries;
+mod unicode_host;
 mod vet;
 mod watch;
 
@@ -53,3 +54,4 @@ pub use policy::Policy;
 pub use receiver_url::{HostText, ReceiverUrl, URL_MAX, UrlProblem};
 pub use resolver::{ResolveError, Resolver};
 pub use transport::{Egress, EgressError, EgressOptions};
+pub use unicode_host::UrlForms;

@@ -12,6 +12,7 @@ use url::Url;
 use crate::address;
 use crate::host_name;
 use crate::policy::Policy;
+use crate::unicode_host::{UrlForms, decoded, has_encoded_label, is_plain_spelling};
 
 /// The longest URL, as written and in its normal form, in bytes.
 pub const URL_MAX: usize = 2048;
@@ -20,12 +21,15 @@ pub const URL_MAX: usize = 2048;
 ///
 /// Cheap to clone. Holding one proves that the rules were applied; what its host name resolves to
 /// is looked at for every connection.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// Two are equal where the same is sent to, whichever form of the host's name they were written in.
+#[derive(Clone)]
 pub struct ReceiverUrl(Arc<Parts>);
 
-#[derive(PartialEq, Eq)]
 struct Parts {
     normal: Url,
+    /// With the host in Unicode, where it was written so.
+    unicode: Option<String>,
     host: Host,
     port: u16,
     encrypted: bool,
@@ -69,12 +73,18 @@ impl ReceiverUrl {
     /// The sentence says which rule the URL breaks, and what to do about it.
     pub fn parse(text: &str, policy: &Policy) -> Result<Self, UrlProblem> {
         let written_host = check_as_written(text, policy)?;
-        let normal = Url::parse(text)
-            .map_err(|error| UrlProblem::new(format!("The URL is not a valid URL: {error}.")))?;
+        let normal = Url::parse(text).map_err(|error| unparsable(error, written_host))?;
         if normal.as_str().len() > URL_MAX {
             return Err(too_long());
         }
         let host = check_host(&normal, written_host, policy)?;
+        let unicode = match written_host.is_ascii() {
+            true => None,
+            false => UrlForms::of(normal.as_str()).map(|forms| forms.unicode),
+        };
+        if unicode.as_ref().is_some_and(|url| url.len() > URL_MAX) {
+            return Err(too_long());
+        }
         let port = check_port(&normal)?;
         let no_target =
             || UrlProblem::new("The URL's path or query has a character that cannot be sent.");
@@ -90,6 +100,7 @@ impl ReceiverUrl {
         Ok(Self(Arc::new(Parts {
             encrypted: normal.scheme() == "https",
             normal,
+            unicode,
             host,
             port,
             target,
@@ -98,12 +109,18 @@ impl ReceiverUrl {
         })))
     }
 
-    /// The URL in its normal form.
+    /// The URL in its normal form, a host name encoded: what is sent to.
     pub fn as_str(&self) -> &str {
         self.0.normal.as_str()
     }
 
-    /// The host as it is named in sentences and asked for in DNS: a name, or an address without
+    /// The URL in its normal form, the host name in Unicode where it was written so: what is kept and
+    /// shown. Parsed again it is the same URL.
+    pub fn as_written(&self) -> &str {
+        self.0.unicode.as_deref().unwrap_or(self.as_str())
+    }
+
+    /// The host as it is named in sentences: a name in each form that it has, or an address without
     /// brackets.
     pub fn host(&self) -> HostText<'_> {
         HostText(&self.0.host)
@@ -148,6 +165,15 @@ impl ReceiverUrl {
     }
 }
 
+impl PartialEq for ReceiverUrl {
+    fn eq(&self, other: &Self) -> bool {
+        // All other parts are made from it.
+        Arc::ptr_eq(&self.0, &other.0) || self.0.normal == other.0.normal
+    }
+}
+
+impl Eq for ReceiverUrl {}
+
 /// Shows the origin only: a path or query may hold a receiver's secret.
 impl fmt::Debug for ReceiverUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,7 +192,10 @@ pub struct HostText<'a>(&'a Host);
 impl fmt::Display for HostText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Host::Name { name, .. } => f.write_str(name),
+            Host::Name { name, .. } => match decoded(name) {
+                Some(unicode) => write!(f, "{unicode} ({name})"),
+                None => f.write_str(name),
+            },
             Host::Address(address) => address.fmt(f),
         }
     }
@@ -244,6 +273,25 @@ fn too_long() -> UrlProblem {
     UrlProblem::new(format!("The URL is longer than {URL_MAX} characters."))
 }
 
+/// The sentence for a text that the parser refuses.
+fn unparsable(error: url::ParseError, host: &str) -> UrlProblem {
+    let what = match error {
+        url::ParseError::IdnaError if !host.is_ascii() => format!(
+            "its host {host:?} has a character, or an order of characters, that is not allowed in \
+             host names (UTS 46)"
+        ),
+        url::ParseError::IdnaError if has_encoded_label(host) => {
+            "its host has a part that begins with \"xn--\" and is not the encoded form of a name"
+                .to_owned()
+        }
+        url::ParseError::IdnaError => {
+            format!("its host {host:?} has a character that is not allowed in host names")
+        }
+        error => error.to_string(),
+    };
+    UrlProblem::new(format!("The URL is not a valid URL: {what}."))
+}
+
 fn check_host(normal: &Url, written: &str, policy: &Policy) -> Result<Host, UrlProblem> {
     match normal.host() {
         None => Err(UrlProblem::new("The URL has no host.")),
@@ -275,31 +323,34 @@ fn check_address(address: IpAddr, policy: &Policy) -> Result<Host, UrlProblem> {
 }
 
 fn check_name(name: &str, written: &str, policy: &Policy) -> Result<Host, UrlProblem> {
-    if !written.is_ascii() {
+    if let Some(what) = host_name::misspelling(name) {
+        let form = if written.is_ascii() {
+            ""
+        } else {
+            ", in its encoded form,"
+        };
         return Err(UrlProblem::new(format!(
-            "The URL's host has characters beyond ASCII; write its encoded form {name:?}, if that \
-             is the host you mean."
+            "The URL's host name{form} {what}."
         )));
     }
-    if !written.eq_ignore_ascii_case(name) {
+    let reserved = host_name::reserved(name);
+    if let Some(what) = reserved.as_ref().filter(|_| policy.allow.is_empty()) {
         return Err(UrlProblem::new(format!(
-            "The URL's host is an unusual spelling of {name:?}; write it like that, if that is \
+            "The URL's host name {what}. Use a host name that is known on the public Internet."
+        )));
+    }
+    if !is_plain_spelling(written, name) {
+        let plain = decoded(name);
+        let plain = plain.as_deref().unwrap_or(name);
+        return Err(UrlProblem::new(format!(
+            "The URL's host is an unusual spelling of {plain:?}; write it like that, if that is \
              the host you mean."
         )));
     }
-    if let Some(what) = host_name::misspelling(name) {
-        return Err(UrlProblem::new(format!("The URL's host name {what}.")));
-    }
-    let reserved = host_name::reserved(name);
-    match reserved {
-        Some(what) if policy.allow.is_empty() => Err(UrlProblem::new(format!(
-            "The URL's host name {what}. Use a host name that is known on the public Internet."
-        ))),
-        reserved => Ok(Host::Name {
-            name: name.to_owned(),
-            reserved: reserved.is_some(),
-        }),
-    }
+    Ok(Host::Name {
+        name: name.to_owned(),
+        reserved: reserved.is_some(),
+    })
 }
 
 fn check_port(normal: &Url) -> Result<u16, UrlProblem> {
@@ -356,6 +407,12 @@ mod tests {
                 "/?x",
                 "example.com:8443",
                 "example.com",
+            ),
+            (
+                "https://Hooks.MÜNCHEN.de:8443/ü",
+                "/%C3%BC",
+                "hooks.xn--mnchen-3ya.de:8443",
+                "hooks.xn--mnchen-3ya.de",
             ),
             ("https://8.8.8.8:8443/", "/", "8.8.8.8:8443", "8.8.8.8"),
             (

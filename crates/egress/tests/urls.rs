@@ -282,17 +282,63 @@ const REFUSED: &[(&str, &str)] = &[
     ("https://exa%6dple.com/", "encoded form"),
     ("https://%6cocalhost/", "encoded form"),
     ("https://example%2ecom/", "encoded form"),
-    ("https://bücher.example.com/", "xn--bcher-kva.example.com"),
-    ("https://ｅxample.com/", "beyond ASCII"),
-    ("https://example。com/", "beyond ASCII"),
-    ("https://ℓocalhost/", "beyond ASCII"),
-    ("https://exam\u{ad}ple.com/", "beyond ASCII"),
-    ("https://exam\u{200d}ple.com/", "valid URL"),
-    ("https://xn--/", "valid URL"),
-    ("https://xn--a/", "valid URL"),
-    ("https://a<b.example.com/", "valid URL"),
-    ("https://a|b.example.com/", "valid URL"),
+    ("https://a<b.example.com/", "is not allowed in host names"),
+    ("https://a|b.example.com/", "is not allowed in host names"),
     ("https://a%00b.example.com/", "encoded form"),
+    // Names in Unicode: what only looks like a name.
+    ("https://ｅxample.com/", "spelling of \"example.com\""),
+    ("https://example。com/", "spelling of \"example.com\""),
+    ("https://example．com/", "spelling of \"example.com\""),
+    ("https://example｡com/", "spelling of \"example.com\""),
+    ("https://exam\u{ad}ple.com/", "spelling of \"example.com\""),
+    ("https://\u{212a}ernel.org/", "spelling of \"kernel.org\""),
+    ("https://oﬃce.com/", "spelling of \"office.com\""),
+    ("https://münchen。de/", "spelling of \"münchen.de\""),
+    ("https://mün\u{ad}chen.de/", "spelling of \"münchen.de\""),
+    ("https://ｍünchen.de/", "spelling of \"münchen.de\""),
+    ("https://m%C3%BCnchen.de/", "encoded form"),
+    // Names in Unicode that are encoded as what is refused.
+    ("https://ℓocalhost/", "special-use"),
+    ("https://ｌｏｃａｌｈｏｓｔ/", "special-use"),
+    ("https://loc\u{ad}alhost/", "special-use"),
+    ("https://localhost。/", "ends in a dot"),
+    ("https://münchen.localhost/", "special-use"),
+    ("https://münchen.ｌｏｃａｌ/", "special-use"),
+    ("https://münchen.internal/", "private networks"),
+    ("https://drucker。lan/", "private networks"),
+    ("https://münchen/", "only one part"),
+    ("https://münchen.de./", "ends in a dot"),
+    ("https://münchen..de/", "two dots"),
+    ("https://mün*chen.de/", "only letters"),
+    ("https://169。254。169。254/", "unusual spelling"),
+    ("https://１６９.２５４.１６９.２５４/", "unusual spelling"),
+    ("https://0ｘ7f.1/", "unusual spelling"),
+    ("https://１/", "unusual spelling"),
+    ("https://\u{ad}127.0.0.1/", "unusual spelling"),
+    ("https://127.0.0.1\u{ad}/", "unusual spelling"),
+    ("https://８.8.8.8/", "unusual spelling"),
+    ("https://münchen.１/", "not a valid URL"),
+    // Names that UTS 46 knows no encoded form of, and encoded forms of nothing.
+    ("https://exam\u{200d}ple.com/", "not allowed in host names"),
+    ("https://a\u{fffd}b.com/", "not allowed in host names"),
+    ("https://a\u{202e}b.com/", "not allowed in host names"),
+    ("https://a\u{e000}b.com/", "not allowed in host names"),
+    ("https://\u{308}a.com/", "not allowed in host names"),
+    ("https://aא.com/", "not allowed in host names"),
+    ("https://example.com／x/", "not allowed in host names"),
+    ("https://example.com：443/", "not allowed in host names"),
+    ("https://user＠example.com/", "not allowed in host names"),
+    ("https://example.com＃x/", "not allowed in host names"),
+    ("https://example.com？x/", "not allowed in host names"),
+    ("https://a℀b.com/", "not allowed in host names"),
+    ("https://％31.com/", "not allowed in host names"),
+    ("https://xn--/", "not the encoded form"),
+    ("https://xn--a/", "not the encoded form"),
+    ("https://xn--a.com/", "not the encoded form"),
+    ("https://xn--zzzzzzzzzzzz.com/", "not the encoded form"),
+    ("https://xn--mnchen-.com/", "not the encoded form"),
+    ("https://XN--localhost-.com/", "not the encoded form"),
+    ("https://xn--mnchen-3yb2é.de/", "not allowed in host names"),
     // Ports.
     ("https://example.com:0/", "bad ports"),
     ("https://example.com:22/", "bad ports"),
@@ -321,6 +367,130 @@ fn accepted_urls_have_one_normal_form() {
             Ok(&url),
             "the normal form parses to itself"
         );
+    }
+}
+
+/// URLs whose hosts are names beyond ASCII: as written, as they are kept, and as they are sent to.
+const IN_UNICODE: &[[&str; 3]] = &[
+    [
+        "https://münchen.de/hook",
+        "https://münchen.de/hook",
+        "https://xn--mnchen-3ya.de/hook",
+    ],
+    [
+        "HTTPS://Hooks.MÜNCHEN.de:443/a/../ü?ö",
+        "https://hooks.münchen.de/%C3%BC?%C3%B6",
+        "https://hooks.xn--mnchen-3ya.de/%C3%BC?%C3%B6",
+    ],
+    [
+        "https://mu\u{308}nchen.de:8443",
+        "https://münchen.de:8443/",
+        "https://xn--mnchen-3ya.de:8443/",
+    ],
+    [
+        "https://xn--mnchen-3ya.de/",
+        "https://xn--mnchen-3ya.de/",
+        "https://xn--mnchen-3ya.de/",
+    ],
+    [
+        "https://XN--mnchen-3ya.рф/",
+        "https://münchen.рф/",
+        "https://xn--mnchen-3ya.xn--p1ai/",
+    ],
+    [
+        "https://пример.рф/hook",
+        "https://пример.рф/hook",
+        "https://xn--e1afmkfd.xn--p1ai/hook",
+    ],
+    [
+        "https://例え.テスト/",
+        "https://例え.テスト/",
+        "https://xn--r8jz45g.xn--zckzah/",
+    ],
+    [
+        "https://straße.de/",
+        "https://straße.de/",
+        "https://xn--strae-oqa.de/",
+    ],
+    [
+        "https://ΒΌΛΟΣ.com/",
+        "https://βόλοσ.com/",
+        "https://xn--nxasmq6b.com/",
+    ],
+    [
+        "https://βόλος.com/",
+        "https://βόλος.com/",
+        "https://xn--nxasmm1c.com/",
+    ],
+    [
+        "https://אתר.קום/",
+        "https://אתר.קום/",
+        "https://xn--4db2cf.xn--9dbq2a/",
+    ],
+    [
+        "https://نامه\u{200c}ای.com/",
+        "https://نامه\u{200c}ای.com/",
+        "https://xn--mgba3gch31f060k.com/",
+    ],
+    // Cyrillic letters that look like Latin ones, in whole and mixed with them.
+    [
+        "https://аррӏе.com/",
+        "https://аррӏе.com/",
+        "https://xn--80ak6aa92e.com/",
+    ],
+    [
+        "https://pаypal.com/",
+        "https://pаypal.com/",
+        "https://xn--pypal-4ve.com/",
+    ],
+    // Digits of another script are letters of a name, and of no address.
+    [
+        "https://१२७.०.०.१/",
+        "https://१२७.०.०.१/",
+        "https://xn--e4bcp.xn--d4b.xn--d4b.xn--e4b/",
+    ],
+];
+
+#[test]
+fn a_host_in_unicode_is_kept_as_written_and_sent_to_in_its_encoded_form() {
+    for [text, kept, sent_to] in IN_UNICODE {
+        let url = strict(text).unwrap_or_else(|sentence| panic!("{text}: {sentence}"));
+        assert_eq!([url.as_written(), url.as_str()], [*kept, *sent_to]);
+        for form in [kept, sent_to] {
+            let again = strict(form).unwrap();
+            assert_eq!(again, url, "{form} is another form of the same URL");
+            assert_eq!(again.as_written(), *form, "each form is kept");
+        }
+    }
+}
+
+#[test]
+fn a_host_in_unicode_is_named_in_both_forms() {
+    for text in ["https://münchen.de/", "https://xn--mnchen-3ya.de/"] {
+        let host = strict(text).unwrap().host().to_string();
+        assert_eq!(host, "münchen.de (xn--mnchen-3ya.de)");
+    }
+}
+
+#[test]
+fn an_operators_exceptions_open_no_look_alike_of_what_they_name() {
+    let policy = Policy {
+        allow: vec!["127.0.0.0/8".parse().unwrap()],
+        allow_http: true,
+    };
+    let parse = |text| ReceiverUrl::parse(text, &policy);
+    for text in ["https://münchen.test/", "http://münchen:8080/"] {
+        assert!(parse(text).is_ok(), "{text}");
+    }
+    for text in [
+        "https://ℓocalhost/",
+        "https://１２７.0.0.1/",
+        "https://127。0。0。1/",
+        "https://loc\u{ad}alhost/",
+        "https://receiver。test/",
+    ] {
+        let sentence = parse(text).unwrap_err().sentence;
+        assert!(sentence.contains("unusual spelling"), "{text}: {sentence}");
     }
 }
 
@@ -576,6 +746,18 @@ fn the_longest_url_is_2048_bytes_also_in_its_normal_form() {
     assert!(strict(&host).unwrap_err().contains("253"));
     let label = format!("https://{}.com/", "a".repeat(64));
     assert!(strict(&label).unwrap_err().contains("63"));
+    // The lengths of a name are those of its encoded form; the URL's is that of each form.
+    let label = format!("https://{}.com/", "пример".repeat(10));
+    let sentence = strict(&label).unwrap_err();
+    assert!(sentence.contains("encoded form, has a part longer than 63"));
+    let host = format!("https://{}.com/", ["пример"; 20].join("."));
+    let sentence = strict(&host).unwrap_err();
+    assert!(sentence.contains("encoded form, is longer than 253"));
+    let base = "https://例例例例例例例例例例例例例例例例例例例例.com/";
+    let longest = format!("{base}{}", "a".repeat(URL_MAX - base.len()));
+    assert!(strict(&longest).is_ok());
+    let too_long = format!("{base}{}ü", "a".repeat(URL_MAX - base.len() - 2));
+    assert!(strict(&too_long).unwrap_err().contains("longer than 2048"));
 }
 
 #[test]
@@ -625,15 +807,20 @@ proptest! {
     /// sees the same host and port in it.
     #[test]
     fn an_accepted_url_means_the_same_to_everybody(
-        text in r"https?:/{1,3}[a-z0-9.\-@\[\]:%_xX~\\]{0,24}(\.com|\.org)?(:[0-9]{1,5})?([/?#][!-~ü ]{0,12})?"
+        text in r"https?:/{1,3}[a-z0-9.\-@\[\]:%_xX~\\üÜпא１ｌ。ß\u{301}\u{ad}]{0,24}(\.com|\.org)?(:[0-9]{1,5})?([/?#][!-~ü ]{0,12})?"
     ) {
         let policy = Policy { allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], allow_http: true };
         if let Ok(url) = ReceiverUrl::parse(&text, &policy) {
-            let again = ReceiverUrl::parse(url.as_str(), &policy);
-            prop_assert_eq!(again.as_ref(), Ok(&url));
+            for form in [url.as_str(), url.as_written()] {
+                let again = ReceiverUrl::parse(form, &policy);
+                prop_assert_eq!(again.as_ref(), Ok(&url));
+                let again = again.unwrap();
+                prop_assert_eq!(again.as_written(), form);
+            }
             let other: http::Uri = url.as_str().parse().unwrap();
             let host = other.host().unwrap().trim_matches(['[', ']']);
-            prop_assert_eq!(host, url.host().to_string());
+            let named = url.host().to_string();
+            prop_assert!(named == host || named.ends_with(&format!(" ({host})")), "{named}");
             let default = if other.scheme_str() == Some("https") { 443 } else { 80 };
             prop_assert_eq!(other.port_u16().unwrap_or(default), url.port());
         }

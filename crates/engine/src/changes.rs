@@ -226,7 +226,7 @@ impl House {
             url: edit
                 .url
                 .as_ref()
-                .map(|url: &ReceiverUrl| url.as_str().to_owned()),
+                .map(|url: &ReceiverUrl| url.as_written().to_owned()),
             description: edit.description,
             subscription: edit.subscription,
             disabled: edit.disabled,

@@ -86,7 +86,7 @@ impl Hand<'_> {
         description: Option<String>,
         subscription: Subscription,
     ) -> Result<Endpoint, Refusal> {
-        let url = url.as_str().to_owned();
+        let url = url.as_written().to_owned();
         let house = Arc::clone(self.house);
         self.make(house.create_endpoint(self.actor.clone(), team, url, description, subscription))
             .await

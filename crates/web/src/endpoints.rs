@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use egress::{Probe, ReceiverUrl};
+use egress::{Probe, ReceiverUrl, UrlForms};
 use engine::EndpointEdit;
 use model::endpoint::{Endpoint, EndpointStatus, Subscription};
 use model::id::{EndpointId, Id as _, IdCodec};
@@ -33,9 +33,18 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 #[schema(as = Endpoint)]
 pub(crate) struct EndpointView {
     id: Id,
-    /// Where deliveries go, in normal form.
+    /// Where deliveries go, in normal form; its host in Unicode or encoded, as it was given.
     #[schema(example = "https://hooks.example.com/vantagekit")]
     url: String,
+    /// The same with the host encoded (`xn--`, UTS 46): what is looked up and connected to. Absent where it is
+    /// `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://xn--mnchen-3ya.example/vantagekit")]
+    url_ascii: Option<String>,
+    /// The same with the host in Unicode. Absent where it is `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://münchen.example/vantagekit")]
+    url_unicode: Option<String>,
     /// For people; null where there is none.
     #[schema(required, example = "CRM")]
     description: Option<String>,
@@ -62,9 +71,16 @@ fn status_words() -> Object {
 
 impl EndpointView {
     pub(crate) fn of(endpoint: &Endpoint, codec: &IdCodec) -> Self {
+        let other = |form: String| (form != endpoint.url).then_some(form);
+        let (url_ascii, url_unicode) = match UrlForms::of(&endpoint.url) {
+            Some(forms) => (other(forms.encoded), other(forms.unicode)),
+            None => (None, None),
+        };
         Self {
             id: Id(codec.uuid(endpoint.id)),
             url: endpoint.url.clone(),
+            url_ascii,
+            url_unicode,
             description: endpoint.description.clone(),
             event_types: endpoint.subscription.names(),
             status: endpoint.status().as_str(),
@@ -102,7 +118,8 @@ struct ChangedEndpoint {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewEndpoint {
-    /// Where deliveries shall go: an HTTPS URL whose host can be reached publicly.
+    /// Where deliveries shall go: an HTTPS URL whose host can be reached publicly. The host may be written in
+    /// Unicode; it is encoded by UTS 46.
     #[schema(value_type = String, required, format = "uri", example = "https://hooks.example.com/vantagekit")]
     url: Option<String>,
     /// For people: at most 500 characters.

@@ -14,3 +14,4 @@ mod keep_alive;
 mod lost;
 mod scripts;
 mod tls;
+mod unicode;

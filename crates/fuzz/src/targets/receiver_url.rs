@@ -6,7 +6,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use egress::{Connections, Policy, ReceiverUrl, Request, Transport, URL_MAX, address};
+use egress::{Connections, Policy, ReceiverUrl, Request, Transport, URL_MAX, UrlForms, address};
 use http::HeaderMap;
 use model::attempt::Reason;
 use tokio::time::Instant;
@@ -57,6 +57,7 @@ pub(super) fn target(bytes: &[u8]) {
         }
     };
     let normal = check_normal_form(&url, policy);
+    check_kept_form(&url, policy);
     check_as_written(text, &normal);
     let host = check_host(&normal, policy);
     check_what_is_sent(&outside, &url, &normal, &host);
@@ -82,6 +83,24 @@ fn check_normal_form(url: &ReceiverUrl, policy: &Policy) -> Url {
     normal
 }
 
+/// What is kept and shown is the same URL, with the host in Unicode where it was written so.
+fn check_kept_form(url: &ReceiverUrl, policy: &Policy) {
+    let kept = url.as_written();
+    let again = ReceiverUrl::parse(kept, policy).expect("what is kept is accepted again");
+    assert!(
+        again == *url && again.as_written() == kept && kept.len() <= URL_MAX,
+        "another one: {kept:?}"
+    );
+    let forms = UrlForms::of(kept);
+    let encoded = forms.as_ref().map_or(kept, |forms| &forms.encoded);
+    assert_eq!(encoded, url.as_str(), "the form that is sent to");
+    if let Some(forms) = &forms {
+        let unicode = UrlForms::of(&forms.unicode).expect("it has the same forms");
+        assert_eq!(unicode.encoded, forms.encoded);
+        assert!(!forms.unicode.chars().any(char::is_control));
+    }
+}
+
 /// Whoever reads the text with nothing but a few splits finds the same host and port.
 fn check_as_written(text: &str, normal: &Url) {
     let (scheme, rest) = text.split_once("://").expect("it has a scheme");
@@ -97,7 +116,7 @@ fn check_as_written(text: &str, normal: &Url) {
         }
     };
     let same = match normal.host().expect("it has a host") {
-        Host::Domain(name) => host.eq_ignore_ascii_case(name),
+        Host::Domain(name) => is_same_name(&host, name),
         Host::Ipv4(address) => host == address.to_string(),
         Host::Ipv6(address) => {
             let inside = host
@@ -117,6 +136,16 @@ fn check_as_written(text: &str, normal: &Url) {
         Some(port.unwrap_or(default)),
         "{text:?}"
     );
+}
+
+/// Whether a name as written is this one, label by label: what is not ASCII never becomes ASCII.
+fn is_same_name(written: &str, name: &str) -> bool {
+    let same = |(written, label): (&str, &str)| match written.is_ascii() {
+        true => written.eq_ignore_ascii_case(label),
+        false => label.starts_with("xn--"),
+    };
+    written.split('.').count() == name.split('.').count()
+        && written.split('.').zip(name.split('.')).all(same)
 }
 
 /// A literal address is one that may be reached; a name is one.

@@ -388,7 +388,11 @@ mod tests {
         let second = Partial::make(&target).err().unwrap().sentence;
         assert!(second.contains("under way"), "{second}");
         under_way.keep(&target).unwrap();
-        let another = Partial::make(&target).unwrap().keep(&target).unwrap_err().sentence;
+        let another = Partial::make(&target)
+            .unwrap()
+            .keep(&target)
+            .unwrap_err()
+            .sentence;
         assert!(another.contains("never writes over"), "{another}");
         let left: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");

@@ -4,6 +4,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use egress::{ReceiverUrl, UrlForms};
 use http::{StatusCode, Uri};
 use model::endpoint::Subscription;
 
@@ -163,13 +164,21 @@ async fn check(_: Change, State(app): State<App>, uri: Uri) -> Response {
     let url = query.text("url");
     let (class, sentence) = match read_url(&app, url).await {
         _ if url.is_empty() => ("", String::new()),
-        Ok((_, warnings)) if warnings.is_empty() => {
-            ("good", "This URL can receive deliveries.".to_owned())
-        }
+        Ok((url, warnings)) if warnings.is_empty() => ("good", good(&url)),
         Ok((_, warnings)) => ("wait", warnings.join(" ")),
         Err(problem) => ("bad", problem.sentence()),
     };
     answer::ok(&UrlCheck { class, sentence })
+}
+
+/// What is said of a URL that is fine. A host beyond ASCII is named in both forms, since it may only look
+/// like the one that was meant.
+fn good(url: &ReceiverUrl) -> String {
+    let sentence = "This URL can receive deliveries.";
+    match UrlForms::of(url.as_str()) {
+        Some(_) => format!("{sentence} Its host is {}.", url.host()),
+        None => sentence.to_owned(),
+    }
 }
 
 #[derive(Template)]
@@ -179,6 +188,8 @@ struct Created {
     base: String,
     path: String,
     name: String,
+    /// Where it is not all of the name.
+    url: Option<String>,
     secret: String,
     warnings: Vec<String>,
     examples: Vec<Example>,
@@ -218,6 +229,7 @@ async fn try_create(app: &App, visit: &Visit, form: &Form) -> Result<Created, Pr
         base: visit.base(),
         path: format!("{}/webhooks/{id}", visit.base()),
         name: words::name_of(&endpoint),
+        url: words::url_below_name(&endpoint, usize::MAX),
         secret: secret.to_owned(),
         warnings,
         examples: receivers::examples(Some(secret), &app.engine.options().brand),

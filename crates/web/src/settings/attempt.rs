@@ -1,6 +1,7 @@
 //! Hides what is known of one attempt: exactly what was sent, what came back, and where the time went.
 
 use bytes::Bytes;
+use egress::UrlForms;
 use model::attempt::Attempt;
 use model::delivery::Delivery;
 use model::endpoint::Endpoint;
@@ -66,6 +67,8 @@ pub(super) struct Answered {
 /// What was sent, but for an attempt's own headers.
 pub(super) struct Sent {
     pub(super) url: String,
+    /// The same for a person, with both forms of its host.
+    pub(super) shown_url: String,
     /// What has to be said of the URL; empty where it is the one of the attempt.
     pub(super) about_url: &'static str,
     pub(super) body: String,
@@ -131,6 +134,7 @@ pub(super) fn sent(
         None => "The endpoint was deleted, and its secret with it: the headers cannot be shown.",
     };
     Sent {
+        shown_url: words::url_in_both_forms(&url, usize::MAX),
         url,
         about_url,
         exact: body.as_bytes() == found.body,
@@ -210,7 +214,10 @@ const BODY_IN_COMMAND: usize = 16 * 1024;
 /// A command that sends the same request once more: `-g`, since brackets and braces of the URL are no pattern.
 fn curl(sent: &Sent, headers: &[(String, String)], found: &Found) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let mut command = format!("curl -g -i -X POST {}", quoted(&sent.url));
+    // Encoded: not every curl was built to encode a host name.
+    let forms = UrlForms::of(&sent.url);
+    let url = forms.as_ref().map_or(&sent.url, |forms| &forms.encoded);
+    let mut command = format!("curl -g -i -X POST {}", quoted(url));
     let own = headers
         .iter()
         .filter(|(name, _)| name != "host" && name != "content-length");

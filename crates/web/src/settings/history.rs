@@ -15,7 +15,7 @@ use super::form::Form;
 use super::keys;
 use super::rooms::Rooms;
 use super::session::Visit;
-use super::words::{IN_A_LIST, When, in_short};
+use super::words::{IN_A_LIST, When, in_short, url_in_both_forms};
 use crate::App;
 use crate::query::{cut_page, read_cursor};
 
@@ -75,8 +75,13 @@ async fn show(visit: Visit, State(app): State<App>, uri: Uri) -> Result<Response
             .changes
             .into_iter()
             .map(|change| {
-                let value = |text: Option<String>| text.map(|text| in_short(&text, VALUE));
-                (change.field, value(change.from), value(change.to))
+                let shown = match change.field.as_str() {
+                    "url" => url_in_both_forms,
+                    _ => in_short,
+                };
+                let value = |text: Option<String>| text.map(|text| shown(&text, VALUE));
+                let (from, to) = (value(change.from), value(change.to));
+                (change.field, from, to)
             })
             .collect(),
     };

@@ -37,8 +37,8 @@ pub(super) fn rooms() -> Rooms {
 pub(super) struct Card {
     pub(super) path: String,
     pub(super) name: String,
-    pub(super) url: String,
-    pub(super) has_description: bool,
+    /// Where it is not all of the name.
+    pub(super) url: Option<String>,
     pub(super) events: String,
     pub(super) badge: Badge,
     pub(super) health: String,
@@ -122,8 +122,7 @@ fn card(endpoint: &Endpoint, path: String, hours: &[EndpointHour], now: Timestam
     Card {
         path,
         name: words::in_short(&words::name_of(endpoint), words::IN_A_LIST),
-        url: words::in_short(&endpoint.url, words::IN_A_LIST),
-        has_description: endpoint.description.is_some(),
+        url: words::url_below_name(endpoint, words::IN_A_LIST),
         events: events(&endpoint.subscription),
         badge: Badge::of_endpoint(endpoint),
         health: words::health(endpoint, now),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use egress::UrlForms;
 use model::attempt::Reason;
 use model::delivery::{Delivery, Status};
 use model::endpoint::{Endpoint, EndpointStatus};
@@ -208,6 +209,21 @@ pub(super) fn name_of(endpoint: &Endpoint) -> String {
     shown(endpoint.description.as_deref().unwrap_or(&endpoint.url))
 }
 
+/// A URL, at most so many bytes of the page, and behind it the other form of its host where that is a
+/// name beyond ASCII: names that look alike differ in one of the two.
+pub(super) fn url_in_both_forms(url: &str, most: usize) -> String {
+    match UrlForms::of(url) {
+        Some(forms) => format!("{} ({})", in_short(url, most), shown(&forms.other_host)),
+        None => in_short(url, most),
+    }
+}
+
+/// What stands below an endpoint's name: its URL, where that is not all of the name.
+pub(super) fn url_below_name(endpoint: &Endpoint, most: usize) -> Option<String> {
+    let named_by_url = endpoint.description.is_none() && UrlForms::of(&endpoint.url).is_none();
+    (!named_by_url).then(|| url_in_both_forms(&endpoint.url, most))
+}
+
 /// A text of a team's as its pages show it: on one line, and with nothing in it that hides or moves the rest.
 pub(super) fn shown(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -284,6 +300,25 @@ mod tests {
             ("é", 1, "…"),
         ] {
             assert_eq!(in_short(text, most), cut, "{text:?}");
+        }
+        for (url, most, both) in [
+            (
+                "https://a.example.com/hook",
+                250,
+                "https://a.example.com/hook",
+            ),
+            (
+                "https://münchen.de/hook",
+                250,
+                "https://münchen.de/hook (xn--mnchen-3ya.de)",
+            ),
+            (
+                "https://xn--mnchen-3ya.de/hook",
+                14,
+                "https://xn--mn… (münchen.de)",
+            ),
+        ] {
+            assert_eq!(url_in_both_forms(url, most), both, "{url:?}");
         }
         for (time, text) in [(7, "7 ms"), (1250, "1.2 s"), (10_000, "10 s")] {
             assert_eq!(millis(time), text);

@@ -253,6 +253,61 @@ async fn endpoints_that_are_not_as_they_should_be() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_in_unicode_is_kept_as_written_and_shown_in_both_forms() {
+    let rig = Rig::new().await;
+    let team = rig.team("acme").await;
+    let forms = |endpoint: &Value| {
+        ["url", "urlAscii", "urlUnicode"]
+            .map(|field| endpoint.get(field).cloned().unwrap_or_default())
+    };
+    let (unicode, encoded) = ("https://münchen.de/ok", "https://xn--mnchen-3ya.de/ok");
+    let plain = "https://hooks.receiver.dev/ok";
+    let mut id = String::new();
+    for (written, shown) in [
+        (unicode, [json!(unicode), json!(encoded), json!(null)]),
+        (encoded, [json!(encoded), json!(null), json!(unicode)]),
+        (
+            "https://MÜNCHEN.de:443/./ok",
+            [json!(unicode), json!(encoded), json!(null)],
+        ),
+        (plain, [json!(plain), json!(null), json!(null)]),
+    ] {
+        let made = post(&rig, &team, PATH, &json!({ "url": written })).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+        assert_eq!(forms(&made.data()), shown);
+        id = made.data()["id"].as_str().unwrap().to_owned();
+        let one = rig.call("GET", &format!("{PATH}/{id}")).key(&team.key);
+        assert_eq!(forms(&one.send().await.data()), shown);
+    }
+    let list = rig.call("GET", PATH).key(&team.key).send().await.data();
+    let urls = list.as_array().unwrap().iter().map(|one| &one["url"]);
+    let kept = [unicode, encoded, unicode, plain];
+    assert_eq!(urls.collect::<Vec<_>>(), kept, "each is an endpoint");
+    let changed = patch(&rig, &team, &id, &json!({"url": "https://пример.рф/ok"})).await;
+    let expected = [
+        json!("https://пример.рф/ok"),
+        json!("https://xn--e1afmkfd.xn--p1ai/ok"),
+        json!(null),
+    ];
+    assert_eq!(forms(&changed.data()), expected);
+    let event = rig.publish(&team).await;
+    for delivery in rig.deliveries_of(&team, &event).await {
+        rig.until(&team, &delivery, "delivered").await;
+    }
+    for (url, part) in [
+        ("https://ｌocalhost/", "special-use"),
+        ("https://１２７.0.0.1/", "127.0.0.1"),
+        ("https://münchen。de/", "münchen.de"),
+        ("https://xn--zzzzzzzzzzzz.de/", "not the encoded form"),
+        ("https://a\u{202e}b.de/", "not allowed in host names"),
+    ] {
+        let refused = post(&rig, &team, PATH, &json!({ "url": url })).await;
+        let sentence = refused.assert_error(422, "invalid_url");
+        assert!(sentence.contains(part), "{url}: {sentence}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plan_grants_so_many_endpoints() {
     let rig = Rig::new().await;
     let team = rig.team("acme").await;

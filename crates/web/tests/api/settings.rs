@@ -8,6 +8,7 @@ mod often;
 mod pages;
 mod sent;
 mod strangers;
+mod unicode;
 mod work;
 
 use http::StatusCode;
