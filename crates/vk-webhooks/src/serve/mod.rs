@@ -1,6 +1,6 @@
 //! Hides the order in which the service starts and stops.
 //!
-//! Rooms: [`signals`] is how it is asked to stop, [`patiently`] how a start waits for what may pass,
+//! Rooms: [`signals`] is how it is asked to stop, [`mod@patiently`] how a start waits for what may pass,
 //! [`passed`] the listener of a service manager, [`operator`] who may do everything, [`first_run`] how the
 //! first team is made, [`sealing_key`] what secrets are kept under, [`limits`] what the system grants us,
 //! [`door`] accepts connections, [`conversation`] serves one, [`idle`] ends those that are silent, [`patience`]
