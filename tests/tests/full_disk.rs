@@ -209,7 +209,11 @@ async fn a_disk_that_fills_while_outcomes_are_recorded_loses_none_of_them() -> R
     assert_eq!(delivered(&operator, &events).await?, [1; 30]);
     delivered(&operator, &more).await?;
     let arrivals = inbox.arrivals();
-    assert!((TAKEN + 40..=TAKEN + 50).contains(&arrivals.len()), "{}", arrivals.len());
+    assert!(
+        (TAKEN + 40..=TAKEN + 50).contains(&arrivals.len()),
+        "{}",
+        arrivals.len()
+    );
     for arrival in &arrivals {
         assert_eq!(verify(arrival, &secret), Ok(()));
     }

@@ -62,7 +62,7 @@ mod tests {
             (said(40, 2, false), Fate::Lost),
             // The machine is alive and its program does not read.
             (said(40, 0, true), Fate::NotTaken),
-            (said(100, 4, true), Fate::NotTaken),
+            (said(100, 1, true), Fate::NotTaken),
         ] {
             assert_eq!(Fate::of(said, 100), fate, "{said:?}");
         }

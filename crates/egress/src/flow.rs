@@ -105,7 +105,8 @@ fn read(answer: &[u8]) -> Option<Unacknowledged> {
     Some(Unacknowledged {
         bytes: u32::from_ne_bytes(bytes),
         resent: answer[RETRANS],
-        no_room: answer[TIMER] == TIMER_PROBE,
+        // A receiver that is alive answers each probe. One that answers none is gone, or the probes do not get out.
+        no_room: answer[TIMER] == TIMER_PROBE && answer[RETRANS] <= 1,
     })
 }
 

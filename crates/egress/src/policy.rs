@@ -26,7 +26,10 @@ impl Policy {
             return false;
         }
         match plain {
-            IpAddr::V4(_) => true,
+            // A range of IPv6 that is not written as IPv4 opens none: `::/0` has every mapped address in it.
+            IpAddr::V4(_) => {
+                self.covers(plain) || (address.is_ipv6() && address::refusal(plain).is_none())
+            }
             // Neither carries anything, though they are in the range of the IPv4-compatible ones.
             IpAddr::V6(Ipv6Addr::LOCALHOST | Ipv6Addr::UNSPECIFIED) => true,
             IpAddr::V6(v6) => address::carried(v6).is_none_or(|inner| {
@@ -94,6 +97,10 @@ mod tests {
             ("::ffff:10.0.0.0/104", "10.1.2.3", true),
             ("::ffff:10.0.0.0/104", "11.0.0.0", false),
             ("::/0", "10.1.2.3", false),
+            ("::/0", "::ffff:10.1.2.3", false),
+            ("::/0", "::ffff:169.254.169.254", false),
+            ("::/0", "::ffff:8.8.8.8", true),
+            ("::/64", "::ffff:10.1.2.3", false),
             ("fd00::/8", "fd12::1", true),
             ("fd00::/8", "fd12::5efe:8.8.8.8", true),
             ("fd00::/8", "fd12::5efe:10.0.0.1", false),

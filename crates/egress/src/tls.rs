@@ -173,6 +173,7 @@ impl Trust {
             name,
             roots: &roots,
             now,
+            trusted_itself: self.trusted.pinned.iter().any(|pinned| pinned == leaf),
         };
         finding::told(&shown, error)
     }

@@ -12,7 +12,9 @@ pub(crate) fn status_sentence(response: &Response) -> String {
         .map_or_else(String::new, |name| format!(" {name}"));
     let meaning = match status {
         300..=399 => {
-            "redirects are never followed. Set the endpoint's URL to where it should go instead"
+            "redirects are never followed, so the delivery is retried on schedule. Where the receiver redirects only \
+             after it has handled the event, it has the event already: let it answer 200. Otherwise set the \
+             endpoint's URL to where it should go instead"
         }
         429 | 500..=599 => "this may pass, so the delivery is retried on schedule",
         400..=499 => "the receiver refused this delivery for good, so it is not retried",
@@ -21,9 +23,14 @@ pub(crate) fn status_sentence(response: &Response) -> String {
     let cause = match hint(status, &response.headers, &response.body) {
         Some(hint) => hint_sentence(hint),
         None => match status {
-            401 | 403 => {
+            401 => {
                 ". Often its secret is wrong or it does not verify the raw body: the signature debugger of the \
                  settings pages tells which"
+            }
+            403 => {
+                ". Often a framework's check against forged requests (CSRF), a firewall or a CDN refuses the request \
+                 before the receiver's own code sees it: exempt the webhook's path. Else its secret is wrong or it does \
+                 not verify the raw body: the signature debugger of the settings pages tells which"
             }
             _ => "",
         },
@@ -91,7 +98,9 @@ mod tests {
     #[test]
     fn what_a_status_means_is_told_with_the_cause_that_the_answer_shows() {
         for (status, headers, body, part) in [
+            (401, vec![], "bad signature", "signature debugger"),
             (403, vec![], "bad signature", "signature debugger"),
+            (403, vec![], "", "(CSRF), a firewall or a CDN"),
             (403, vec![], "CSRF verification failed.", "CSRF"),
             (
                 403,
@@ -114,6 +123,7 @@ mod tests {
                 "probably has the event already",
             ),
             (302, vec![], "", "never followed"),
+            (302, vec![], "", "it has the event already"),
             (404, vec![], "", "Fix the receiver, then retry"),
             (429, vec![], "", "retried on schedule."),
             (503, vec![], "", "retried on schedule."),
@@ -126,10 +136,8 @@ mod tests {
                 body: Bytes::from_static(body.as_bytes()),
             });
             assert!(said.contains(part) && said.ends_with('.'), "{said}");
-            assert!(
-                !said.contains("signature") || part.contains("signature"),
-                "{said}"
-            );
+            let of_signature = said.contains("signature");
+            assert!(!of_signature || matches!(status, 401 | 403), "{said}");
         }
     }
 }

@@ -147,8 +147,12 @@ impl InTrouble {
 
     /// The lane got through: so may others.
     pub(crate) fn end(self) {
-        let shared = Arc::clone(&self.trouble.0);
+        let trouble = self.trouble.clone();
+        let shared = Arc::clone(&trouble.0);
         drop(self);
+        if trouble.lanes() == 0 {
+            trouble.tell_end();
+        }
         for _ in 0..shared.lanes.load(Ordering::Relaxed).min(WOKEN) {
             shared.got_through.notify_one();
         }
@@ -157,9 +161,8 @@ impl InTrouble {
 
 impl Drop for InTrouble {
     fn drop(&mut self) {
-        if self.trouble.0.lanes.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.trouble.tell_end();
-        }
+        // Nothing is said: a lane also goes when its endpoint does, or the service stops.
+        self.trouble.0.lanes.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -244,15 +247,18 @@ mod tests {
                 .began
                 .is_some_and(|at| at.elapsed().is_zero())
         };
-        drop(trouble.enter(EndpointId(1), &failure(), 1));
+        trouble.enter(EndpointId(1), &failure(), 1).end();
         assert!(told(&trouble) && trouble.told().ended);
         tokio::time::advance(Duration::from_secs(59)).await;
-        drop(trouble.enter(EndpointId(1), &failure(), 1));
+        trouble.enter(EndpointId(1), &failure(), 1).end();
         assert!(!told(&trouble));
         tokio::time::advance(Duration::from_secs(1)).await;
         let lane = trouble.enter(EndpointId(1), &failure(), 1);
         assert!(told(&trouble) && !trouble.told().ended);
+        // An endpoint that is deleted, or a stop, says nothing about the network.
         drop(lane);
+        assert!(!trouble.told().ended);
+        trouble.enter(EndpointId(1), &failure(), 1).end();
         assert!(trouble.told().ended);
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Shown<'a> {
     /// The names of the authorities that are trusted.
     pub(super) roots: &'a [&'a [u8]],
     pub(super) now: UnixTime,
+    /// Whether the operator trusts the leaf for itself, so that no authority need have issued it.
+    pub(super) trusted_itself: bool,
 }
 
 /// What is wrong with the certificates that the verifier refused with `error`; `None` where the
@@ -35,7 +37,8 @@ pub(super) fn told(shown: &Shown<'_>, error: &CertificateError) -> Option<String
     let others: Vec<&Certificate<'_>> = others.iter().flatten().collect();
     let chain = Chain::of(&leaf, others, shown.roots);
     let told = chain.told(shown, error)?;
-    let also = match leaf.is_self_issued() && !told.contains("self-signed") {
+    let also = match leaf.is_self_issued() && !shown.trusted_itself && !told.contains("self-signed")
+    {
         true => format!("; it is also self-signed: {PUBLIC}"),
         false => String::new(),
     };

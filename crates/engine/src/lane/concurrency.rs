@@ -5,6 +5,9 @@
 //! from there on it grows by one a round (additive increase, multiplicative decrease, as TCP does it). Where one
 //! at a time is still too much, attempts are kept apart: the pause doubles with each such answer and shrinks with
 //! each other one. What waits meanwhile waits in the lane and in the store, and spends no try.
+//!
+//! A receiver that goes on saying 503 however far apart it is asked is not busy but down. Then no pause helps it, and
+//! its deliveries keep to their schedule (contract, "Retry schedule"), one attempt at a time.
 
 use std::time::Duration;
 
@@ -19,6 +22,10 @@ const FIRST: Duration = Duration::from_millis(10);
 /// is never kept from its retry.
 const LONGEST: Duration = Duration::from_secs(1);
 
+/// A receiver that answers 503 so many times one after the other, each after a pause of at least so long, is down.
+const DOWN_AFTER: u32 = 3;
+const APART: Duration = Duration::from_millis(100);
+
 /// A pause that is felt for in larger steps, since each of them takes long.
 const LONG: Duration = Duration::from_millis(200);
 
@@ -30,8 +37,10 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 pub(crate) enum Heard {
     /// It answered, and not that it is too much.
     Answered,
-    /// 429 or 503: it is too much.
+    /// 429: it is too much.
     TooMuch,
+    /// 503: it is too much, or it is down.
+    Unavailable,
     /// It did not get done in time.
     TimedOut,
     /// It could not be reached, or broke off.
@@ -43,7 +52,8 @@ impl Heard {
     pub(crate) fn of(attempt: &Attempt) -> Self {
         match (attempt.reason, attempt.status_code) {
             (None | Some(Reason::Redirect), _) => Self::Answered,
-            (Some(Reason::HttpStatus), Some(429 | 503)) => Self::TooMuch,
+            (Some(Reason::HttpStatus), Some(429)) => Self::TooMuch,
+            (Some(Reason::HttpStatus), Some(503)) => Self::Unavailable,
             (Some(Reason::HttpStatus), _) => Self::Answered,
             (
                 Some(
@@ -73,6 +83,8 @@ pub(super) struct Concurrency {
     pause: Duration,
     /// The pause at which it was too much last.
     too_short: Duration,
+    /// How often one after the other it was unavailable after a pause of at least [`APART`].
+    unavailable: u32,
     /// Attempts begun so far, and as many of them as say nothing any more: what they met was cut since.
     begun: u64,
     cut: u64,
@@ -89,6 +101,7 @@ impl Concurrency {
             answers: 0,
             pause: Duration::ZERO,
             too_short: Duration::ZERO,
+            unavailable: 0,
             begun: 0,
             cut: 0,
             last_begun: None,
@@ -139,17 +152,35 @@ impl Concurrency {
         if number <= self.cut {
             return; // it met what was cut since: many that fail together are one failure
         }
+        if matches!(heard, Heard::Answered | Heard::TooMuch) {
+            self.unavailable = 0;
+        }
         match heard {
             Heard::Nothing => {}
             Heard::Answered if self.pause.is_zero() => self.widen(),
             Heard::Answered => self.shorten(),
-            Heard::TooMuch if self.limit == 1 => {
-                self.too_short = self.pause.max(took);
-                self.pause = (self.too_short * 2).clamp(FIRST, LONGEST);
-                self.cut = self.begun;
-            }
-            Heard::TooMuch | Heard::TimedOut => self.halve(),
+            Heard::Unavailable if self.limit == 1 && self.is_down() => self.cut = self.begun,
+            Heard::TooMuch | Heard::Unavailable if self.limit == 1 => self.lengthen(took),
+            Heard::TooMuch | Heard::Unavailable | Heard::TimedOut => self.halve(),
         }
+    }
+
+    /// It is unavailable once more. Returns true if it is down, so that attempts are not kept apart for it.
+    fn is_down(&mut self) -> bool {
+        if self.pause >= APART {
+            self.unavailable += 1;
+        }
+        let down = self.unavailable >= DOWN_AFTER;
+        if down {
+            self.pause = Duration::ZERO;
+        }
+        down
+    }
+
+    fn lengthen(&mut self, took: Duration) {
+        self.too_short = self.pause.max(took);
+        self.pause = (self.too_short * 2).clamp(FIRST, LONGEST);
+        self.cut = self.begun;
     }
 
     /// There were too many at once, whoever said so.

@@ -87,7 +87,7 @@ pub(crate) async fn run(settings: Settings, passed: Option<std::net::TcpListener
         }
     };
     let mut service = Service::begin(plan, store, listeners, given_key).await?;
-    first_run::announce(&service.engine, service.public_url.as_deref()).await?;
+    service.first_team = first_run::lead(&service.engine, service.public_url.as_deref()).await;
     service.accept();
     if let Some(address) = service.metrics_address {
         info!(target: logging::ALWAYS, "metrics are at http://{address}/metrics, and nowhere else");
@@ -211,6 +211,8 @@ pub(crate) struct Service {
     /// Shows the operator's key, where that was not possible yet.
     showing_key: Option<JoinHandle<()>>,
     public_url: Option<String>,
+    /// Leads to the page that makes the first team, where that was not possible yet.
+    first_team: Option<JoinHandle<()>>,
 }
 
 impl Service {
@@ -262,6 +264,7 @@ impl Service {
             housekeeping,
             showing_key,
             public_url,
+            first_team: None,
         })
     }
 
@@ -314,7 +317,7 @@ impl Service {
     pub(crate) async fn stop(self, drain_delay: Duration) {
         self.stopping.store(true, Ordering::Release);
         self.housekeeping.abort();
-        if let Some(showing) = &self.showing_key {
+        for showing in [&self.showing_key, &self.first_team].into_iter().flatten() {
             showing.abort();
         }
         if !drain_delay.is_zero() {

@@ -30,7 +30,7 @@ fn a_new_receiver_gets_one_at_a_time_and_twice_as_many_each_round() {
 
 #[test]
 fn what_is_too_much_or_takes_too_long_leaves_half_down_to_one_and_grows_by_one_a_round() {
-    for heard in [Heard::TooMuch, Heard::TimedOut] {
+    for heard in [Heard::TooMuch, Heard::Unavailable, Heard::TimedOut] {
         let mut concurrency = Concurrency::new(64);
         while round(&mut concurrency, Heard::Answered) < 64 {}
         let rounds: Vec<_> = (0..6).map(|_| round(&mut concurrency, heard)).collect();
@@ -64,7 +64,7 @@ fn what_failed_otherwise_changes_nothing_and_what_was_begun_before_a_cut_says_no
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_at_a_time_that_is_too_much_is_kept_apart_ever_further_up_to_a_second() {
+async fn one_at_a_time_that_is_too_much_is_kept_apart_ever_further_up_to_a_bound() {
     let mut concurrency = Concurrency::new(64);
     let mut pauses = Vec::new();
     for _ in 0..9 {
@@ -90,6 +90,28 @@ async fn one_at_a_time_that_is_too_much_is_kept_apart_ever_further_up_to_a_secon
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_down_is_asked_on_schedule_one_at_a_time() {
+    let mut concurrency = Concurrency::new(64);
+    let begun = Instant::now();
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        tokio::time::advance(concurrency.wait(Instant::now())).await;
+        let number = concurrency.begin(Instant::now());
+        concurrency.after(number, Heard::Unavailable, QUICK);
+        pauses.push(concurrency.wait(Instant::now()).as_millis());
+    }
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 0, 0, 0, 0, 0]);
+    assert!(begun.elapsed() < Duration::from_millis(1_300));
+    assert_eq!(concurrency.limit(), 1);
+    // The first answer of another kind ends it, and what comes then is felt for anew.
+    while round(&mut concurrency, Heard::Answered) < 4 {}
+    for limit in [2, 1, 1] {
+        assert_eq!(round(&mut concurrency, Heard::Unavailable), limit);
+    }
+    assert_eq!(concurrency.wait(Instant::now()), FIRST);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_is_forgotten_when_nothing_was_sent_for_a_minute() {
     let mut concurrency = Concurrency::new(64);
     for _ in 0..9 {
@@ -102,7 +124,7 @@ async fn a_pause_is_forgotten_when_nothing_was_sent_for_a_minute() {
 
 #[test]
 fn what_an_attempt_says_follows_from_its_reason_and_its_status() {
-    use Heard::{Answered, Nothing, TimedOut, TooMuch};
+    use Heard::{Answered, Nothing, TimedOut, TooMuch, Unavailable};
     let heard = |reason, status_code| {
         Heard::of(&Attempt {
             number: 1,
@@ -120,7 +142,7 @@ fn what_an_attempt_says_follows_from_its_reason_and_its_status() {
     };
     for (status, said) in [
         (429, TooMuch),
-        (503, TooMuch),
+        (503, Unavailable),
         (400, Answered),
         (408, Answered),
         (422, Answered),
@@ -166,8 +188,13 @@ impl Bucket {
     }
 }
 
-/// Sends until so many were taken: the seconds that it took, and the requests.
-async fn send(mut bucket: Bucket, answers_after: Duration, taken: u32) -> (f64, u32) {
+/// Sends until so many were taken, all others being answered by `refusal`: the seconds that it took, and the requests.
+async fn send(
+    mut bucket: Bucket,
+    answers_after: Duration,
+    taken: u32,
+    refusal: Heard,
+) -> (f64, u32) {
     let mut concurrency = Concurrency::new(64);
     let began = Instant::now();
     let (mut done, mut requests) = (0, 0);
@@ -193,7 +220,7 @@ async fn send(mut bucket: Bucket, answers_after: Duration, taken: u32) -> (f64, 
                 done += 1;
                 Heard::Answered
             } else {
-                Heard::TooMuch
+                refusal
             };
             concurrency.after(number, heard, answers_after);
         }
@@ -217,18 +244,22 @@ async fn what_a_receiver_takes_is_found_out_at_little_cost_to_it() {
         (200.0, 20.0, 10),
         (1_000.0, 100.0, 10),
     ] {
-        let bucket = Bucket {
-            per_second,
-            burst,
-            tokens: burst,
-            last: 0.0,
-        };
-        let after = Duration::from_millis(answers_after);
-        let (seconds, requests) = send(bucket, after, 1_000).await;
-        let ideal = 1_000.0 / per_second;
-        let case = format!("{per_second}/s, {burst} at once, answers after {answers_after} ms");
-        println!("{case}: {seconds:.1} s of {ideal:.1} s, {requests} requests");
-        assert!(seconds < 2.0 * ideal + 3.0, "{case}: {seconds} s");
-        assert!(requests < 1_400, "{case}: {requests} requests");
+        for refusal in [Heard::TooMuch, Heard::Unavailable] {
+            let bucket = Bucket {
+                per_second,
+                burst,
+                tokens: burst,
+                last: 0.0,
+            };
+            let after = Duration::from_millis(answers_after);
+            let (seconds, requests) = send(bucket, after, 1_000, refusal).await;
+            let ideal = 1_000.0 / per_second;
+            let case = format!(
+                "{per_second}/s, {burst} at once, answers after {answers_after} ms, {refusal:?}"
+            );
+            println!("{case}: {seconds:.1} s of {ideal:.1} s, {requests} requests");
+            assert!(seconds < 2.0 * ideal + 3.0, "{case}: {seconds} s");
+            assert!(requests < 1_400, "{case}: {requests} requests");
+        }
     }
 }
