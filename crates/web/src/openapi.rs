@@ -154,7 +154,7 @@ fn document() -> OpenApi {
             (open_name(error.name), false),
         ] {
             // Outside `/v1` nobody knows a key, so only what can happen there has a second form.
-            if api || [500, 503].contains(&error.status) {
+            if api || [400, 500, 503].contains(&error.status) {
                 let mut response = ResponseBuilder::new().description(error.why).build();
                 fill(&error.status.to_string(), &mut response, api);
                 components.responses.insert(name, RefOr::T(response));
@@ -179,7 +179,6 @@ struct Traits {
     /// Does something for a team that the key, or the operator's header, names.
     for_team: bool,
     body: bool,
-    query: bool,
     names_something: bool,
     store: bool,
 }
@@ -188,14 +187,10 @@ impl Traits {
     fn of(path: &str, operation: &Operation) -> Self {
         let tag = operation.tags.iter().flatten().next().map(String::as_str);
         let tag = tag.unwrap_or_default();
-        let parameters = operation.parameters.iter().flatten();
         Self {
             api: path.starts_with("/v1/"),
             for_team: ![TEAMS, API_KEYS, EVENT_TYPES, OPERATION].contains(&tag),
             body: operation.request_body.is_some(),
-            query: parameters
-                .into_iter()
-                .any(|one| matches!(one, RefOr::T(one) if one.parameter_in == ParameterIn::Query)),
             names_something: path.contains('{'),
             store: tag != EVENT_TYPES && !["/healthz", "/metrics"].contains(&path),
         }
@@ -203,7 +198,8 @@ impl Traits {
 
     fn may_answer(&self, status: u16) -> bool {
         match status {
-            400 => self.api && (self.body || self.query || self.for_team),
+            // Whatever is asked for: two keys that differ, `Host` twice.
+            400 => true,
             402 => self.for_team,
             404 => self.api && (self.names_something || self.for_team),
             415 | 422 => self.body,
@@ -227,7 +223,7 @@ const fn error(status: u16, name: &'static str, why: &'static str) -> SharedErro
 
 #[rustfmt::skip]
 const ERRORS: [SharedError; 11] = [
-    error(400, "BadRequest", "The body is not JSON, or did not arrive within 30 s, a query parameter or a header is wrong, or the operator named no team."),
+    error(400, "BadRequest", "The body is not JSON, or did not arrive within 30 s, a query parameter or a header is wrong (such as two different API keys, or `Host` twice), or the operator named no team."),
     error(401, "Unauthorized", "There is no API key, or it is not valid."),
     error(402, "PaymentRequired", "The team's plan has no webhooks."),
     error(403, "Forbidden", "The key does not allow this."),
